@@ -1,0 +1,6 @@
+"""`python -m llmchat`: the same program as the `llmchat` command."""
+
+from llmchat.cli.main import main
+
+if __name__ == "__main__":
+    main()

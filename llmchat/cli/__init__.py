@@ -1,0 +1,1 @@
+"""A face: commands, pipes and JSON."""

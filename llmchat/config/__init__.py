@@ -1,0 +1,1 @@
+"""Typed settings: config.toml, the environment, and their merging."""

@@ -1,0 +1,1 @@
+"""The worker process: the only folder that imports llama_cpp."""

@@ -1,0 +1,1 @@
+"""Templates, their markers, and what a model wrote, taken apart."""

@@ -1,0 +1,1 @@
+"""Reading a model file's header: bounds-checked, header only."""

