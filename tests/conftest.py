@@ -13,7 +13,7 @@ from tests import models
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """LLMCHAT_HOME and the Hugging Face cache in a temporary folder; no user settings, no tokens."""
+    """LLMCHAT_HOME and the Hugging Face cache in a temporary folder; no settings, no tokens."""
     for name in list(os.environ):
         if name.startswith(("LLMCHAT_", "HF_", "HUGGING", "OLLAMA_", "LLAMA_")):
             monkeypatch.delenv(name)

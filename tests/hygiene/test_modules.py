@@ -1,0 +1,73 @@
+"""House rules that a machine can check: size, names, colours, and what may be imported early."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MODULES = sorted((ROOT / "llmchat").rglob("*.py"))
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_module_is_short_and_says_what_it_is(module: Path):
+    source = module.read_text(encoding="utf-8")
+    assert len(source.splitlines()) <= 500
+    assert source.lstrip().startswith('"""'), "a module begins with what it owns"
+
+
+def test_no_module_is_named_after_nothing():
+    vague = re.compile(r"utils?|helpers?|misc|common|.*manager")
+    assert [m for m in MODULES if vague.fullmatch(m.stem)] == []
+
+
+def test_stylesheets_use_theme_tokens_only():
+    hex_colour = re.compile(r"#[0-9a-fA-F]{3,8}\b")
+    for sheet in (ROOT / "llmchat").rglob("*.tcss"):
+        # An id selector may look like a colour; a value never stands at the start of a rule.
+        values = re.findall(r":\s*([^;{}]*);", sheet.read_text(encoding="utf-8"))
+        assert [v for v in values if hex_colour.search(v)] == [], sheet.name
+
+
+def test_every_bare_except_is_one_of_the_three():
+    allowed = {"llmchat/engine/worker/loop.py", "llmchat/cli/main.py", "llmchat/tui/app.py"}
+    found = {
+        str(m.relative_to(ROOT))
+        for m in MODULES
+        if re.search(r"except( Exception| BaseException)?( as \w+)?:", m.read_text("utf-8"))
+    }
+    assert found <= allowed
+
+
+def modules_after(statement: str) -> set[str]:
+    """What a fresh interpreter has imported after `statement`."""
+    code = f"import sys\n{statement}\nprint(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
+    )
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("statement", "banned"),
+    [
+        ("import llmchat", {"click", "msgspec", "textual", "rich", "asyncio", "tomllib"}),
+        ("import llmchat.cli.main", {"textual", "huggingface_hub", "llama_cpp", "apsw", "asyncio"}),
+        (
+            "import llmchat.core.models",
+            {"textual", "rich", "click", "apsw", "asyncio", "llama_cpp"},
+        ),
+        (
+            "import llmchat.core.runtime",
+            {"textual", "rich", "click", "huggingface_hub", "llama_cpp"},
+        ),
+        ("import llmchat.engine.client", {"textual", "rich", "click", "llama_cpp", "numpy"}),
+        ("import llmchat.engine.scripted", {"textual", "rich", "click", "llama_cpp", "numpy"}),
+        ("import llmchat.gguf", {"numpy", "gguf", "llama_cpp"}),
+        ("import llmchat.tui.app", {"huggingface_hub", "llama_cpp", "numpy", "click"}),
+    ],
+)
+def test_nothing_heavy_is_imported_early(statement: str, banned: set[str]):
+    assert modules_after(statement) & banned == set()
