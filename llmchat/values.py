@@ -139,6 +139,14 @@ class Origin(Struct, frozen=True, kw_only=True):
     source: str
 
 
+class LeftOut(Struct, frozen=True, kw_only=True):
+    """What a prompt went without so that the rest fitted into the context."""
+
+    messages: tuple[str, ...]
+    tokens: int
+    policy: str
+
+
 class Generation(Struct, frozen=True, kw_only=True):
     """How a reply came to be: enough to run it again and compare."""
 
@@ -152,6 +160,7 @@ class Generation(Struct, frozen=True, kw_only=True):
     usage: Usage = Usage()
     timings: Timings = Timings()
     finish: FinishReason | None = None
+    left_out: LeftOut | None = None
 
 
 class Message(Struct, frozen=True, kw_only=True):
@@ -198,9 +207,15 @@ class ChatSettings(
     thinking: bool | Literal["low", "medium", "high"] | None = None
     max_tokens: int | None = None
     stop: tuple[str, ...] | None = None
+    ignore_eos: bool | None = None
+    """Go on past the model's own end, up to `max_tokens`: for measuring (`run --ignore-eos`)."""
     context_policy: Literal["stop", "drop-middle", "rolling", "ask"] | None = None
     keep_alive: float | None = None
     """Seconds; 0 = leave with the last client, -1 = never leave."""
+
+
+NOTHING_SET = ChatSettings()
+"""A layer that sets nothing."""
 
 
 class Conversation(Struct, frozen=True, kw_only=True):
