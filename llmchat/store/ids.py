@@ -1,0 +1,19 @@
+"""Names for rows: ULIDs (github.com/ulid/spec), 26 characters that sort by time.
+
+Ids only name. Order is `seq`, because clocks jump.
+"""
+
+import os
+import time
+
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+"""Crockford's base 32: no I, L, O or U."""
+
+LENGTH = 26
+
+
+def new_id() -> str:
+    """A fresh ULID: 48 bits of milliseconds and 80 random bits, never negative time."""
+    milliseconds = max(0, int(time.time() * 1000)) & (2**48 - 1)
+    number = milliseconds << 80 | int.from_bytes(os.urandom(10), "big")
+    return "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))

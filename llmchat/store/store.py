@@ -1,0 +1,210 @@
+"""A whole store: opening it whatever state the disk is in, and its parts.
+
+Owns what happens at the door: a fresh file, pending migrations, a newer schema, a file that is
+damaged or cannot be written. Nothing is ever deleted or overwritten: a damaged file is moved aside
+under a dated name, and when no file can be used the conversation goes on in memory, with a notice.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from llmchat.errors import ConfigError, LlmchatError, StoreError
+from llmchat.paths import ensure_private
+from llmchat.store.conversations import Conversations
+from llmchat.store.database import Database, connect, make_private_file
+from llmchat.store.migrations import is_newer, migrate
+from llmchat.store.replies import Replies
+from llmchat.store.search import Hit, search
+from llmchat.store.tree import Tree
+from llmchat.text import say
+
+MEMORY = ":memory:"
+
+
+class Store:
+    """Conversations on one disk. Every method runs on the thread that opened it."""
+
+    def __init__(self, db: Database, locks: Path | None, face: str, notices: list[str]) -> None:
+        self.db = db
+        self.notices = notices
+        self.conversations = Conversations(db)
+        self.tree = Tree(db, self.conversations)
+        self.replies: Replies | None = None
+        if db.writable:
+            self.replies = Replies(db, self.conversations, self.tree, locks, face)
+            self.replies.recover(say("store.interrupted"))
+        self._seen = db.data_version()
+        self._recovered = time.monotonic()
+
+    @property
+    def writer(self) -> Replies:
+        """Where replies are written.
+
+        Raises:
+            StoreError: the store was written by a newer llmchat and is only read.
+        """
+        if self.replies is None:
+            raise StoreError("store.newer", path=self.db.path)
+        return self.replies
+
+    def search(self, words: str, *, limit: int = 50) -> list[Hit]:
+        """Everything that was said with these words; see `search.py`."""
+        return search(self.db, words, limit=limit)
+
+    def changed(self) -> bool:
+        """Whether another process has written since this was last asked.
+
+        Also marks, every two seconds, what processes that died meanwhile have left.
+        """
+        now = time.monotonic()
+        recovered = 0
+        if self.replies is not None and now - self._recovered > 2.0:
+            self._recovered = now
+            recovered = self.replies.recover(say("store.interrupted"))
+        version = self.db.data_version()
+        is_new, self._seen = version != self._seen, version
+        return is_new or recovered > 0
+
+    def close(self) -> None:
+        """Give the owner's name up and close the file."""
+        try:
+            if self.replies is not None:
+                self.replies.close()
+        finally:
+            self.db.close()
+
+
+def open_store(path: Path, locks: Path, *, face: str) -> Store:
+    """Open the conversations, or the best that can be had; the store's notices say what happened.
+
+    Args:
+        path: the database file; its folder is made private.
+        locks: a folder of ours for the writers' lock files.
+        face: who opens it, for the owner's row.
+    """
+    try:
+        ensure_private(path.parent)
+        ensure_private(locks)
+        return _open_file(path, locks, face)
+    except (StoreError, ConfigError) as error:
+        if getattr(error, "key", "") == "store.corrupt":
+            return _start_anew(path, locks, face)
+        return _in_memory(face, error)
+
+
+def _open_file(path: Path, locks: Path, face: str) -> Store:
+    if path.is_dir():
+        raise StoreError("store.corrupt", path=str(path), reason="a folder")
+    try:
+        make_private_file(path)
+    except OSError as error:
+        return _open_read_only(path, locks, face, error)
+    db = connect(str(path))
+    try:
+        if is_newer(db):
+            db.close()
+            newer = connect(str(path), writable=False)
+            return Store(newer, locks, face, [say("store.newer", path=path)])
+        if _is_suspect(path, db):
+            _check(db)
+        _suspect_mark(path).unlink(missing_ok=True)
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        migrate(db, path.with_name(f"{path.name}.{stamp}"))
+        return Store(db, locks, face, [])
+    except BaseException:
+        db.close()
+        raise
+
+
+def _open_read_only(path: Path, locks: Path, face: str, error: OSError) -> Store:
+    """A file that cannot be written is read; without a file there is nothing to read."""
+    reason = error.strerror or str(error)
+    if not path.is_file() or not os.access(path, os.R_OK):
+        raise StoreError("store.cannot_open", path=str(path), reason=reason) from error
+    db = connect(str(path), writable=False)
+    return Store(db, locks, face, [say("store.read_only", path=path, reason=reason)])
+
+
+SMALL_BYTES = 8 * 1024 * 1024
+"""A file up to this size is checked at every start (about 20 ms)."""
+
+
+def _is_suspect(path: Path, db: Database) -> bool:
+    """Worth a whole check: small, found damaged in use, or not closed properly last time."""
+    if path.stat().st_size <= SMALL_BYTES or _suspect_mark(path).exists():
+        return True
+    return db.one("SELECT 1 FROM sqlite_schema WHERE name = 'owner'") is None
+
+
+def _suspect_mark(path: Path) -> Path:
+    return path.with_name(path.name + ".check-me")
+
+
+def mark_suspect(path: Path) -> None:
+    """Have the file checked at the next start: something in it could not be read."""
+    make_private_file(_suspect_mark(path))
+
+
+def _check(db: Database) -> None:
+    row = db.one("PRAGMA quick_check(1)")
+    if row is None or row[0] != "ok":
+        raise StoreError("store.corrupt", path=db.path, reason=str(row and row[0]))
+
+
+def _start_anew(path: Path, locks: Path, face: str) -> Store:
+    """Move what is damaged aside, log and all, and begin with an empty store.
+
+    Under a lock, and only if it is still damaged then: another process may have been faster.
+    """
+    try:
+        with _repair_lock(locks):
+            try:
+                return _open_file(path, locks, face)
+            except StoreError as error:
+                if error.key != "store.corrupt":
+                    raise
+            aside = move_aside(path)
+            store = _open_file(path, locks, face)
+    except (LlmchatError, OSError) as error:
+        return _in_memory(face, error)
+    store.notices.append(say("store.moved_aside", path=path, aside=aside))
+    return store
+
+
+@contextmanager
+def _repair_lock(locks: Path) -> Iterator[None]:
+    file = os.open(locks / "repair.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)
+
+
+def move_aside(path: Path) -> Path:
+    """Rename a damaged store to a dated name that is free, with its write-ahead log.
+
+    The log goes first: a new store must never find it beside its own name.
+    """
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    candidates = (
+        path.with_name(f"{path.name}.damaged-{stamp}{suffix}")
+        for suffix in ("", *(f"-{number}" for number in range(1, 1000)))
+    )
+    aside = next(name for name in candidates if not name.exists())
+    for suffix in ("-wal", "-shm", ""):
+        source = path.with_name(path.name + suffix)
+        if source.exists():
+            source.rename(aside.with_name(aside.name + suffix))
+    return aside
+
+
+def _in_memory(face: str, error: LlmchatError | OSError) -> Store:
+    """The last resort: nothing of this session will be kept, and the notice says so."""
+    db = connect(MEMORY)
+    migrate(db, None)
+    return Store(db, None, face, [say("store.in_memory", reason=str(error).rstrip("."))])
