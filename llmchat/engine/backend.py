@@ -1,7 +1,7 @@
 """The seam inside a worker process: what the process shell asks of whatever computes.
 
-The shell (`shell.py`) owns the socket, the lock, connections and keep-alive, and knows no llama.cpp;
-a backend owns the one inference thread and knows no sockets. Two exist: the real one
+The shell (`shell.py`) owns the socket, the lock, connections and keep-alive, and knows no
+llama.cpp; a backend owns the one inference thread and knows no sockets. Two exist: the real one
 (`worker/loop.py`) and the scripted one (`scripted.py`). One contract suite runs over both.
 """
 

@@ -1,0 +1,148 @@
+"""One connection to a worker, for asyncio: frames out, and every event to whoever waits for it.
+
+Owns the socket, the reader task and one queue per request. When the connection ends, whoever waits
+gets the same error at once. Refuses to find or start workers, and to judge how one died: it is told
+by `autopsy`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+
+from llmchat.engine.protocol import (
+    HEADER_BYTES,
+    Event,
+    ProtocolError,
+    Request,
+    decode_event,
+    encode,
+    frame_length,
+)
+from llmchat.errors import WorkerDied
+
+Autopsy = Callable[[ProtocolError | None], Awaitable[WorkerDied]]
+"""Says how the worker at the other end ended; given what was unreadable, if something was."""
+
+Waiting = asyncio.Queue[Event | WorkerDied]
+
+
+async def read_frame(reader: asyncio.StreamReader) -> Event:
+    """The next event.
+
+    Raises:
+        EOFError: the worker closed (asyncio.IncompleteReadError in the middle of a frame).
+        OSError: the connection broke.
+        ProtocolError: bytes that are no event.
+    """
+    length = frame_length(await reader.readexactly(HEADER_BYTES))
+    return decode_event(await reader.readexactly(length))
+
+
+class Link:
+    """A connection. Make one with `connect`."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, autopsy: Autopsy
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._autopsy = autopsy
+        self._waiting: dict[int, Waiting] = {}
+        self._last_id = 0
+        self._closed = False
+        self.life: Waiting = asyncio.Queue()
+        """Events of no request: Welcome, Plan, Loading, Ready, LoadFailed; then how it ended."""
+        self.death: WorkerDied | None = None
+        self._task = asyncio.create_task(self._read())
+
+    @classmethod
+    async def connect(cls, path: Path, autopsy: Autopsy) -> "Link | None":
+        """A link to whoever listens at `path`; None if nobody does."""
+        try:
+            reader, writer = await asyncio.open_unix_connection(path)
+        except (FileNotFoundError, ConnectionError):
+            return None
+        return cls(reader, writer, autopsy)
+
+    @property
+    def alive(self) -> bool:
+        """Neither closed by us nor ended by the other side."""
+        return not self._closed and self.death is None and not self._task.done()
+
+    # asking
+
+    def new_request(self) -> tuple[int, Waiting]:
+        """A fresh id and the queue of its events. Give it back with `forget`."""
+        self._last_id += 1
+        queue: Waiting = asyncio.Queue()
+        self._waiting[self._last_id] = queue
+        if self.death is not None:
+            queue.put_nowait(self.death)
+        return self._last_id, queue
+
+    def forget(self, request: int) -> None:
+        """Its later events are dropped."""
+        self._waiting.pop(request, None)
+
+    def send(self, request: Request) -> None:
+        """Write a frame; the system takes it when it can.
+
+        Raises:
+            ProtocolError: it is too large for a frame.
+        """
+        frame = encode(request)
+        if self.alive:
+            self._writer.write(frame)
+
+    async def ask(self, request: Request, request_id: int, queue: Waiting) -> Event:
+        """Send a request that has one answer, and wait for it.
+
+        Raises:
+            WorkerDied: the worker is gone.
+        """
+        try:
+            self.send(request)
+            answer = await queue.get()
+        finally:
+            self.forget(request_id)
+        if isinstance(answer, WorkerDied):
+            raise fresh(answer)
+        return answer
+
+    # the reader
+
+    async def _read(self) -> None:
+        unreadable: ProtocolError | None = None
+        try:
+            while True:
+                event = await read_frame(self._reader)
+                queue = self._waiting.get(event.id) if event.id else self.life
+                if queue is not None:
+                    queue.put_nowait(event)
+        except (EOFError, OSError):
+            pass
+        except ProtocolError as error:
+            unreadable = error
+        if self._closed:
+            return
+        self._writer.close()
+        self.death = await self._autopsy(unreadable)
+        for queue in (self.life, *self._waiting.values()):
+            queue.put_nowait(self.death)
+
+    async def aclose(self) -> None:
+        """Close; nothing is waited for but our own task."""
+        self._closed = True
+        self._writer.close()
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+        with suppress(OSError):
+            await self._writer.wait_closed()
+
+
+def fresh(death: WorkerDied) -> WorkerDied:
+    """The same error again, without another waiter's traceback."""
+    values = {name: value for name, value in death.values.items() if name != "signal"}
+    return WorkerDied(death.key, signal=death.signal, last_lines=death.last_lines, **values)

@@ -1,0 +1,142 @@
+"""A session with a local worker: requests in, events out, and cancelling that never waits."""
+
+from collections.abc import AsyncGenerator, Callable
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from llmchat.engine.link import Link, Waiting, fresh
+from llmchat.engine.protocol import (
+    Cancel,
+    Count,
+    Counted,
+    Delta,
+    Done,
+    Facts,
+    Failed,
+    Finished,
+    Generate,
+    KeepAlive,
+    Prompt,
+    PromptProgress,
+    Queued,
+    Render,
+    Rendered,
+    Request,
+    StatusRequest,
+    Tokenize,
+    Tokenized,
+    WorkerStatus,
+)
+from llmchat.engine.session import GenerateEvent
+from llmchat.errors import EngineError, GenerationFailed, WorkerDied
+from llmchat.text.cleaning import clean_line
+
+Answer = TypeVar("Answer", Rendered, Counted, Tokenized, Done, WorkerStatus)
+
+
+class LocalSession:
+    """See session.Session."""
+
+    def __init__(
+        self, link: Link, facts: Facts, label: str, *, on_close: Callable[["LocalSession"], None]
+    ) -> None:
+        self._link = link
+        self._facts = facts
+        self._label = label
+        self._on_close = on_close
+
+    @property
+    def facts(self) -> Facts:
+        """What the loaded model is."""
+        return self._facts
+
+    @property
+    def alive(self) -> bool:
+        """False once the worker is gone."""
+        return self._link.alive
+
+    async def generate(self, request: Generate) -> AsyncGenerator[GenerateEvent, None]:
+        """Run a request; see session.Session.generate."""
+        number, queue = self._link.new_request()
+        left = request.n
+        over = False
+        try:
+            self._link.send(replace(request, id=number))
+            while left:
+                event = await queue.get()
+                if isinstance(event, WorkerDied | Failed):
+                    over = True
+                    raise _failure(event)
+                if isinstance(event, Finished):
+                    left -= 1
+                if isinstance(event, Queued | PromptProgress | Delta | Finished):
+                    yield event
+            over = True
+        finally:
+            if over:
+                self._link.forget(number)
+            else:
+                self._cancel(number, queue)
+
+    def _cancel(self, number: int, _queue: Waiting) -> None:
+        self._link.send(Cancel(id=0, target=number))
+        self._link.forget(number)
+
+    async def render(self, prompt: Prompt) -> Rendered:
+        """The exact text and tokens that the model would read."""
+        return await self._ask(lambda number: Render(id=number, prompt=prompt), Rendered)
+
+    async def count(self, prompt: Prompt) -> Counted:
+        """Tokens of a prompt, by message."""
+        return await self._ask(lambda number: Count(id=number, prompt=prompt), Counted)
+
+    async def tokenize(
+        self, text: str, *, parse_special: bool = False, add_special: bool = False
+    ) -> Tokenized:
+        """Tokens of a text."""
+        return await self._ask(
+            lambda number: Tokenize(
+                id=number, text=text, parse_special=parse_special, add_special=add_special
+            ),
+            Tokenized,
+        )
+
+    async def keep_alive(self, seconds: float) -> None:
+        """How long the worker should stay once idle."""
+        await self._ask(lambda number: KeepAlive(id=number, seconds=seconds), Done)
+
+    async def status(self) -> WorkerStatus:
+        """What the worker holds and who else uses it."""
+        return await self._ask(lambda number: StatusRequest(id=number), WorkerStatus)
+
+    async def aclose(self) -> None:
+        """Let go. The worker lives on for its keep-alive."""
+        self._on_close(self)
+        await self._link.aclose()
+
+    async def _ask(self, make: Callable[[int], Request], expected: type[Answer]) -> Answer:
+        number, queue = self._link.new_request()
+        answer = await self._link.ask(make(number), number, queue)
+        if isinstance(answer, Failed):
+            raise _failure(answer)
+        if not isinstance(answer, expected):
+            raise EngineError("engine.bad_frame", reason=type(answer).__name__)
+        return answer
+
+
+def _failure(event: Failed | WorkerDied) -> EngineError:
+    if isinstance(event, WorkerDied):
+        return fresh(event)
+    reason = clean_line(event.message)
+    if event.hint:
+        return GenerationFailed(
+            "engine.failed_with_hint",
+            recoverable=event.recoverable,
+            reason=reason,
+            next=clean_line(event.hint),
+            code=event.code,
+        )
+    return GenerationFailed(
+        "engine.failed", recoverable=event.recoverable, reason=reason, code=event.code
+    )
