@@ -38,7 +38,7 @@ from llmchat.engine.protocol import (
 from llmchat.engine.registry import binding_build
 
 if TYPE_CHECKING:
-    from llmchat.engine.shell import Shell
+    from llmchat.engine.serving import Shell
 
 MAX_CHOICES = 64
 

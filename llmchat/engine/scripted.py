@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 
 from llmchat.engine.assignment import Assignment
 from llmchat.engine.backend import BackendStatus, Emit, Work
-from llmchat.engine.process import main
 from llmchat.engine.protocol import (
     Count,
     Counted,
@@ -45,11 +44,12 @@ from llmchat.engine.protocol import (
     Tokenized,
 )
 from llmchat.engine.scripting import SIGNALS, Script, ScriptError, Stage, for_message, parse
+from llmchat.engine.shell import main
 from llmchat.errors import EngineError
 from llmchat.values import FinishReason, ModelFile, Timings, ToolCall, Usage, Wants
 
 if TYPE_CHECKING:
-    from llmchat.engine.shell import Shell
+    from llmchat.engine.serving import Shell
 
 _MIB = 1024 * 1024
 _READ_STEP = 32
