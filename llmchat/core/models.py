@@ -1,0 +1,137 @@
+"""The models service: what is on this disk, what is loaded, and opening one.
+
+Owns the answers that faces ask for. Listing and resolving are synchronous and import neither an
+event loop nor a database, so that `llmchat list` starts at once. Refuses downloads
+(`core/downloads.py`) and reads no settings: it is handed values.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llmchat.errors import LlmchatError, ModelFileError
+from llmchat.library import finding, removal, shortnames
+from llmchat.library.library import Library, model_file
+from llmchat.library.places import find_hub_cache
+from llmchat.library.removal import Removal
+from llmchat.paths import Places
+from llmchat.values import ModelFile, Wants
+
+if TYPE_CHECKING:
+    from llmchat.engine.protocol import WorkerStatus
+    from llmchat.engine.session import Engine, OnProgress, Session
+    from llmchat.library.found import Found
+
+
+def _nobody() -> str | None:
+    return None
+
+
+class Models:
+    """What is on this disk and what is loaded. Cheap to build; nothing is read until asked."""
+
+    def __init__(
+        self,
+        *,
+        places: Places,
+        environ: Mapping[str, str],
+        engine_factory: "Callable[[], Engine] | None" = None,
+        aliases: Mapping[str, str] | None = None,
+        folders: Sequence[Path] = (),
+        default_model: str | None = None,
+        last_used: Callable[[], str | None] = _nobody,
+    ) -> None:
+        """Everything the service may know; `aliases` is looked at anew for each call.
+
+        `last_used` gives the name of the model that answered last, or None.
+        """
+        self.places = places
+        self.environ = environ
+        self._engine_factory = engine_factory
+        self._engine: Engine | None = None
+        self._aliases = {} if aliases is None else aliases
+        self._folders = tuple(folders)
+        self._default_model = default_model
+        self._last_used = last_used
+        self.hub_cache = find_hub_cache(environ)
+
+    @property
+    def aliases(self) -> Mapping[str, str]:
+        """The user's own names for models."""
+        return self._aliases
+
+    def list(self) -> list[ModelFile]:
+        """Every runnable model on this disk, by name. Partial downloads are none."""
+        return self._library().models()
+
+    def resolve(self, ref: str) -> ModelFile:
+        """The model that a name, alias, short name, unique part or path means.
+
+        Raises:
+            NotFound: none or several; the sentence lists the near names.
+            UsageError: no reference at all. ModelFileError: a path to something else.
+        """
+        return self._file(finding.find(ref, self._library().scan(), self._aliases))
+
+    def default(self) -> ModelFile | None:
+        """The configured default, else the last used, else the only one there is."""
+        found = self._library().scan()
+        for name in (self._default_model, self._last_used()):
+            if name:
+                try:
+                    return self._file(finding.find(name, found, self._aliases))
+                except LlmchatError:
+                    continue  # gone since: the next rule decides
+        return self._file(found[0]) if len(found) == 1 else None
+
+    def plan_removal(self, ref: str) -> Removal:
+        """What `remove` would free.
+
+        Raises:
+            NotFound: see `resolve`. ModelFileError: it lies in another program's store.
+        """
+        found = finding.find(ref, self._library().scan(), self._aliases)
+        return removal.plan_removal(found, self.hub_cache)
+
+    def remove(self, ref: str) -> Removal:
+        """Take a model off the disk; says what that freed.
+
+        Raises:
+            NotFound, ModelFileError: see `plan_removal`.
+        """
+        plan = self.plan_removal(ref)
+        removal.remove(plan, self.hub_cache)
+        return plan
+
+    async def open(
+        self, model: ModelFile, wants: Wants, on_progress: "OnProgress | None" = None
+    ) -> "Session":
+        """A session with a loaded model; see `Engine.open` for what it raises."""
+        return await self._running().open(model, wants, on_progress)
+
+    async def live(self) -> "Sequence[WorkerStatus]":
+        """Every loaded model of this user."""
+        return await self._running().live()
+
+    async def stop(self, pid: int, force: bool = False) -> bool:
+        """Unload one; False when it is busy and `force` is not set."""
+        return await self._running().stop(pid, force=force)
+
+    def _library(self) -> Library:
+        return Library(hub_cache=self.hub_cache, shortnames=shortnames.shipped())
+
+    def _file(self, found: "Found") -> ModelFile:
+        try:
+            return model_file(found)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise ModelFileError(
+                "library.unreadable", path=found.paths[0], reason=reason
+            ) from error
+
+    def _running(self) -> "Engine":
+        if self._engine is None:
+            if self._engine_factory is None:
+                raise RuntimeError("this Models was built without an engine")
+            self._engine = self._engine_factory()
+        return self._engine

@@ -1,0 +1,121 @@
+"""From what was typed to a model on this disk.
+
+Owns the order: a path, an alias, an exact name, another exact name for it, then a unique part.
+Refuses to guess: several matches are an error that lists them, none one with the nearest names.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from llmchat.errors import ModelFileError, NotFound
+from llmchat.library.found import Found, is_gguf, shard_siblings, total_size
+from llmchat.library.references import Reference, parse_reference
+from llmchat.library.variants import label_of
+
+_SHOWN = 8
+
+
+def find(text: str, models: Sequence[Found], aliases: Mapping[str, str]) -> Found:
+    """The model that `text` names.
+
+    Raises:
+        UsageError: `text` is no reference. ModelFileError: a path to something else.
+        NotFound: none, or more than one.
+    """
+    target = _unalias(text, aliases)
+    reference = parse_reference(target)
+    if reference.kind == "file":
+        return at_path(reference.path, models)
+    for match in (_exact, _in_repository, _part):
+        found = match(reference, target, models)
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = ", ".join(model.name for model in found[:_SHOWN])
+            raise NotFound("library.several", ref=text, names=names)
+    raise missing(text, models, aliases)
+
+
+def missing(text: str, models: Sequence[Found], aliases: Mapping[str, str]) -> NotFound:
+    """The error for a name that nothing here has, with the nearest ones."""
+    names = {model.name.casefold(): model.name for model in models}
+    names |= {alias.casefold(): alias for alias in aliases}
+    near = difflib.get_close_matches(text.casefold(), names, n=3, cutoff=0.5)
+    if near:
+        return NotFound("library.near", ref=text, near=", ".join(names[name] for name in near))
+    return NotFound("library.missing", ref=text)
+
+
+def _unalias(text: str, aliases: Mapping[str, str]) -> str:
+    """Follow aliases; one that leads back to itself ends where it was met again."""
+    folded = {alias.casefold(): target for alias, target in aliases.items()}
+    seen: set[str] = set()
+    while (name := text.strip().casefold()) in folded and name not in seen:
+        seen.add(name)
+        text = folded[name]
+    return text
+
+
+def _exact(reference: Reference, target: str, models: Sequence[Found]) -> list[Found]:
+    wanted = {target.strip().casefold()}
+    if reference.kind == "repo" and reference.selector:
+        wanted.add(f"{reference.repo}:{reference.selector}".casefold())
+    named = [model for model in models if model.name.casefold() in wanted]
+    if named:
+        return named
+    return [m for m in models if any(name.casefold() in wanted for name in m.also)]
+
+
+def _in_repository(reference: Reference, target: str, models: Sequence[Found]) -> list[Found]:
+    """Models of the repository that was named, narrowed by the selector."""
+    if reference.kind != "repo":
+        return []
+    prefix = f"{reference.repo}:".casefold()
+    mine = [m for m in models if any(n.casefold().startswith(prefix) for n in (m.name, *m.also))]
+    if not reference.selector:
+        return mine
+    wanted = _fold(reference.selector)
+    return [
+        model
+        for model in mine
+        if wanted in {_fold(label_of(model.paths[0])), *(_fold(name) for name in model.also)}
+        or _fold(label_of(model.paths[0])).endswith(f"_{wanted}")
+    ]
+
+
+def _part(reference: Reference, target: str, models: Sequence[Found]) -> list[Found]:
+    if reference.kind != "word":
+        return []
+    wanted = target.strip().casefold()
+    return [
+        model
+        for model in models
+        if any(wanted in name.casefold() for name in (model.name, *model.also))
+    ]
+
+
+def _fold(text: str) -> str:
+    return text.casefold().replace("-", "_")
+
+
+def at_path(text: str, models: Sequence[Found]) -> Found:
+    """The model in a file: under its usual name when a store lists it, else as its path.
+
+    Raises:
+        NotFound: nothing is there. ModelFileError: no GGUF, or a shard is missing.
+    """
+    path = os.path.abspath(Path(text).expanduser())
+    if not os.path.lexists(path):
+        raise NotFound("library.no_file", path=path)
+    if not is_gguf(path):
+        raise ModelFileError("library.not_gguf", path=path)
+    real = os.path.realpath(path)
+    for model in models:
+        if path in model.paths or real in {os.path.realpath(p) for p in model.paths}:
+            return model
+    paths = shard_siblings(path)
+    if paths is None:
+        raise ModelFileError("library.shard_missing", path=path)
+    return Found(name=path, paths=paths, size=total_size(paths), source="file")
