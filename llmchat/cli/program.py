@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 import click
+from click.shell_completion import CompletionItem
 
 from llmchat.cli.output import prepare_streams
 from llmchat.text import say
@@ -63,6 +64,14 @@ class Program(click.Group):
         command = getattr(import_module(module), attribute)
         assert isinstance(command, click.Command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names and aliases, from the table: a Tab imports no command."""
+        return [
+            CompletionItem(name, help=say(f"cli.about_{ALIASES.get(name, name)}"))
+            for name in [*COMMANDS, *ALIASES]
+            if name.startswith(incomplete)
+        ]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -1,0 +1,58 @@
+"""Sizes, ages and durations as a terminal shows them, and durations as people type them.
+
+Decimal units (1 MB = 1,000,000 bytes), as ollama and the hub print them.
+"""
+
+import math
+import re
+import time
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def size(count: int) -> str:
+    """Bytes in three digits: `98 MB`, `4.7 GB`."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 999.5 or unit == "TB":
+            digits = 1 if unit != "B" and value < 9.95 else 0
+            return f"{value:.{digits}f} {unit}"
+        value /= 1000
+    raise AssertionError("unreachable")
+
+
+def span(seconds: float) -> str:
+    """A length of time in its largest unit: `3 minutes`."""
+    whole = max(0, int(seconds))
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1)):
+        if whole >= length or unit == "second":
+            count = whole // length
+            return f"{count} {unit}" + ("" if count == 1 else "s")
+    raise AssertionError("unreachable")
+
+
+def ago(moment: float) -> str:
+    """How long ago a moment of the clock was: `2 days ago`."""
+    return f"{span(time.time() - moment)} ago"
+
+
+def clock(seconds: float) -> str:
+    """Time left, short: `0:07`, `1:02:09`; `-:--` when nobody knows."""
+    if not math.isfinite(seconds) or seconds < 0 or seconds >= 360_000:
+        return "-:--"
+    minutes, rest = divmod(math.ceil(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def parse_duration(text: str) -> float:
+    """Seconds from `300`, `5m`, `1h30m`, `-1` (for ever).
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if re.fullmatch(r"-\d+(\.\d+)?[smhd]?", text):
+        return -1.0
+    if not re.fullmatch(r"(\d+(\.\d+)?[smhd]?)+", text):
+        raise ValueError(text)
+    return sum(float(n) * _UNITS[unit] for n, unit in re.findall(r"([\d.]+)([smhd]?)", text))

@@ -1,0 +1,74 @@
+"""Which model a command means, and what to do when it is not here.
+
+On a terminal a missing model is pulled after a question (the starter at once), and without a name
+a numbered list asks. In a pipe nothing is guessed: an error names the next step.
+"""
+
+from llmchat.cli.amounts import size
+from llmchat.cli.fetching import fetch, say_plan
+from llmchat.cli.output import ask, can_ask, note
+from llmchat.cli.parts import open_downloads, open_models
+from llmchat.core.downloads import DownloadPlan
+from llmchat.errors import Interrupted, NotFound
+from llmchat.text import say
+from llmchat.values import ModelFile
+
+STARTER = "smollm2:135m"
+
+
+def find_or_fetch(ref: str) -> ModelFile:
+    """The model that `ref` means; on a terminal, one that is not here is pulled.
+
+    Raises:
+        NotFound: it is not here, and nobody can be asked or wants it.
+    """
+    try:
+        return open_models().resolve(ref)
+    except NotFound:
+        if not can_ask():
+            raise
+        plan = open_downloads().plan(ref)
+        if not plan.complete and not _wanted(plan):
+            raise
+    return fetch(plan)
+
+
+def _wanted(plan: DownloadPlan) -> bool:
+    say_plan(plan)
+    if plan.name == STARTER:
+        return True
+    return (ask(say("cli.pull_ask")) or "y").lower() in ("y", "yes")
+
+
+def pick() -> ModelFile:
+    """Ask which model: those on this disk, and the starter.
+
+    Raises:
+        NotFound: nobody can be asked. Interrupted: the person left.
+    """
+    here = open_models().list()
+    if not can_ask():
+        raise NotFound("cli.no_default" if here else "cli.no_model_here", starter=STARTER)
+    starter = None if any(model.name == STARTER for model in here) else STARTER
+    note(say("cli.pick"))
+    for number, model in enumerate(here, 1):
+        note(f"  {number:2}  {model.name}  ({size(model.size)})")
+    if starter:
+        note(f"  {len(here) + 1:2}  {starter}  ({say('cli.pick_starter')})")
+    names = [model.name for model in here] + ([starter] if starter else [])
+    return find_or_fetch(_one_of(names))
+
+
+def _one_of(names: list[str]) -> str:
+    """The name whose number is typed; Enter takes the first."""
+    while True:
+        typed = ask(say("cli.pick_number", count=len(names)))
+        if typed is None or typed.lower() in ("q", "quit"):
+            raise Interrupted
+        if not typed:
+            return names[0]
+        if typed.isdecimal() and 1 <= int(typed) <= len(names):
+            return names[int(typed) - 1]
+        near = [name for name in names if typed.lower() in name.lower()]
+        if len(near) == 1:
+            return near[0]

@@ -1,0 +1,169 @@
+"""`llmchat chats`: the conversations, from the command line."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+import msgspec
+
+from llmchat.cli.amounts import ago
+from llmchat.cli.output import answer, answer_json, ask, can_ask, note, table
+from llmchat.cli.parameters import ChatId
+from llmchat.cli.parts import open_runtime
+from llmchat.errors import ExitCode, UsageError
+from llmchat.text import say
+from llmchat.values import Conversation, Message
+
+if TYPE_CHECKING:
+    from llmchat.core.runtime import Runtime
+
+Result = TypeVar("Result")
+
+
+def ask_core(question: "Callable[[Runtime], Awaitable[Result]]") -> Result:
+    """Open a Runtime for one question."""
+
+    async def answered() -> Result:
+        async with open_runtime("chats") as runtime:
+            return await question(runtime)
+
+    return asyncio.run(answered())
+
+
+@click.group(help=say("cli.about_chats"), invoke_without_command=True)
+@click.pass_context
+def chats(ctx: click.Context) -> None:
+    """Alone: the list."""
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(list_chats, as_json=False, limit=50, everything=False)
+
+
+@chats.command("list", help=say("cli.about_chats_list"))
+@click.option("--json", "as_json", is_flag=True, help=say("cli.opt_json"))
+@click.option("--limit", type=click.IntRange(min=1), default=50, help=say("cli.opt_limit"))
+@click.option("-a", "--all", "everything", is_flag=True, help=say("cli.opt_all_chats"))
+def list_chats(as_json: bool, limit: int, everything: bool) -> None:
+    """Newest first; one-shot questions only with --all."""
+    found = ask_core(lambda rt: rt.chats.list(limit=limit, include_cli=everything))
+    if as_json:
+        answer_json(found)
+        return
+    rows = [(c.id, c.title or "-", c.settings.model or "-", ago(c.updated)) for c in found]
+    table(("ID", "TITLE", "MODEL", "UPDATED"), rows)
+
+
+@chats.command("show", help=say("cli.about_chats_show"))
+@click.argument("chat", type=ChatId(), metavar="CHAT")
+@click.option("--json", "as_json", is_flag=True, help=say("cli.opt_json"))
+def show_chat(chat: str, as_json: bool) -> None:
+    """The active branch, as Markdown."""
+    conversation, messages = ask_core(lambda rt: _read(rt, chat))
+    if as_json:
+        answer_json({"conversation": conversation, "messages": messages})
+    else:
+        answer(markdown(conversation, messages))
+
+
+@chats.command("export", help=say("cli.about_chats_export"))
+@click.argument("chat", type=ChatId(), metavar="CHAT")
+@click.option("--format", "kind", type=click.Choice(["markdown", "json"]), default="markdown",
+              help=say("cli.opt_format"))  # fmt: skip
+@click.option("-o", "--output", "path", type=click.Path(), help=say("cli.opt_output"))
+def export_chat(chat: str, kind: str, path: str | None) -> None:
+    """The active branch, to stdout or a file that is not there yet."""
+    conversation, messages = ask_core(lambda rt: _read(rt, chat))
+    if kind == "json":
+        whole = {"conversation": conversation, "messages": messages}
+        text = msgspec.json.format(msgspec.json.encode(whole), indent=2).decode()
+    else:
+        text = markdown(conversation, messages)
+    if path is None:
+        if kind == "json":
+            answer_json({"conversation": conversation, "messages": messages})
+        else:
+            answer(text)
+        return
+    try:
+        with open(path, "x", encoding="utf-8") as file:  # never over something that is there
+            file.write(text + "\n")
+    except FileExistsError as error:
+        raise UsageError("cli.file_exists", path=path) from error
+
+
+@chats.command("search", help=say("cli.about_chats_search"))
+@click.argument("words", nargs=-1, required=True)
+@click.option("--json", "as_json", is_flag=True, help=say("cli.opt_json"))
+@click.option("--limit", type=click.IntRange(min=1), default=50, help=say("cli.opt_limit"))
+def search_chats(words: tuple[str, ...], as_json: bool, limit: int) -> int:
+    """Every conversation, one-shot questions too; code 3 when nothing fits, as grep has one."""
+    hits = ask_core(lambda rt: rt.chats.search(" ".join(words), limit=limit))
+    if as_json:
+        answer_json(hits)
+    elif hits:
+        plain = str.maketrans({"\x01": "", "\x02": ""})  # the marks around what matched
+        rows = [(h.conversation, h.role or "title", h.snippet.translate(plain)) for h in hits]
+        table(("ID", "ROLE", "TEXT"), rows)
+    else:
+        note(say("cli.no_hits"))
+    return ExitCode.OK if hits else ExitCode.NOT_FOUND
+
+
+@chats.command("rm", help=say("cli.about_chats_rm"))
+@click.argument("names", nargs=-1, required=True, type=ChatId(), metavar="CHAT...")
+@click.option("-y", "--yes", is_flag=True, help=say("cli.opt_yes"))
+def remove_chats(names: tuple[str, ...], yes: bool) -> int:
+    """Every name is looked up before anything is deleted."""
+
+    async def find_all(rt: "Runtime") -> list[Conversation]:
+        return [await rt.chats.find(name) for name in names]
+
+    found = ask_core(find_all)
+    for conversation in found:
+        note(f"{conversation.id}  {conversation.title or '-'}")
+    if not yes:
+        if not can_ask():
+            raise UsageError("cli.rm_needs_yes")
+        if (ask(say("cli.rm_ask")) or "n").lower() not in ("y", "yes"):
+            note(say("cli.nothing_done"))
+            return ExitCode.FAILED
+
+    async def delete_all(rt: "Runtime") -> None:
+        for conversation in found:
+            await rt.chats.delete(conversation.id)
+
+    ask_core(delete_all)
+    return ExitCode.OK
+
+
+async def _read(rt: "Runtime", name: str) -> tuple[Conversation, list[Message]]:
+    conversation = await rt.chats.find(name)
+    return conversation, list(await rt.chats.branch(conversation.id))
+
+
+def markdown(conversation: Conversation, messages: list[Message]) -> str:
+    """A branch as Markdown: a heading a message, thinking folded away, states named."""
+    lines = [f"# {conversation.title or conversation.id}", ""]
+    if conversation.settings.system:
+        lines += ["## system", "", conversation.settings.system, ""]
+    for message in messages:
+        made = message.generation
+        heading = f"## {message.role}" + (f" ({made.model})" if made and made.model else "")
+        lines += [heading, ""]
+        if message.thinking:
+            lines += [
+                "<details><summary>thinking</summary>",
+                "",
+                message.thinking,
+                "",
+                "</details>",
+                "",
+            ]
+        files = [
+            f"[{part.meta.get('name', 'file')}]" for part in message.parts if part.kind == "file"
+        ]
+        lines += [*files, message.text]
+        if message.status != "complete":
+            lines += ["", f"*{message.status}{': ' + message.error if message.error else ''}*"]
+        lines.append("")
+    return "\n".join(lines).rstrip()

@@ -1,0 +1,35 @@
+"""`llmchat list`: the models on this disk."""
+
+import os
+
+import click
+
+from llmchat.cli.amounts import ago, size
+from llmchat.cli.output import answer, answer_json, note, table
+from llmchat.cli.parts import open_models
+from llmchat.text import say
+
+
+@click.command("list", help=say("cli.about_list"))
+@click.option("--json", "as_json", is_flag=True, help=say("cli.opt_json"))
+@click.option("-q", "--quiet", is_flag=True, help=say("cli.opt_names_only"))
+def list_models(as_json: bool, quiet: bool) -> None:
+    """NAME, ID, SIZE and MODIFIED, as ollama prints them, and where each lies."""
+    found = open_models().list()
+    if as_json:
+        answer_json(found)
+    elif quiet:
+        for model in found:
+            answer(model.name)
+    elif found:
+        rows = [(m.name, m.identity[:12], size(m.size), _modified(m.path), m.source) for m in found]
+        table(("NAME", "ID", "SIZE", "MODIFIED", "SOURCE"), rows)
+    else:
+        note(say("cli.no_models"))
+
+
+def _modified(path: str) -> str:
+    try:
+        return ago(os.stat(path).st_mtime)
+    except OSError:  # removed since it was listed
+        return "-"

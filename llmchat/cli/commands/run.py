@@ -1,0 +1,192 @@
+"""`llmchat run`: one answer on stdout, or the chat on that model."""
+
+import asyncio
+import sys
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import click
+from msgspec.structs import replace
+
+from llmchat.cli.answering import Follower, answer_of, say_figures
+from llmchat.cli.choosing import find_or_fetch, pick
+from llmchat.cli.options import answer_options, load_options, settings_of
+from llmchat.cli.output import answer_json, is_terminal
+from llmchat.cli.parameters import ChatId, ModelName
+from llmchat.cli.parts import open_models, open_runtime
+from llmchat.cli.prompt import attachment, piped, question, system_prompt
+from llmchat.errors import ExitCode, NotFound, UsageError
+from llmchat.text import say
+from llmchat.values import ChatSettings, Conversation, Message, Part
+
+if TYPE_CHECKING:
+    from llmchat.core.runtime import Runtime
+
+THINKING = {"true": True, "on": True, "false": False, "off": False}
+"""Words for `--think`; low, medium and high stand for themselves."""
+
+
+class RunCommand(click.Command):
+    """Reads `--think` like ollama, and tells who types llama.cpp's `-c 8192` what it means here."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Check and complete the words before click takes them apart."""
+        end = args.index("--") if "--" in args else len(args)
+        ours = ["--think=true" if word == "--think" else word for word in args[:end]]
+        for word, following in pairwise(ours):
+            if word == "-c" and following.isdecimal():
+                raise click.UsageError(say("cli.meant_ctx_size", number=following), ctx=ctx)
+        return super().parse_args(ctx, ours + args[end:])
+
+
+class ModelThenPrompt(ModelName):
+    """Completes model names for the first word only: the others are the prompt."""
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[click.shell_completion.CompletionItem]:
+        """Names for the first word."""
+        return [] if ctx.params.get("words") else super().shell_complete(ctx, param, incomplete)
+
+
+@click.command(cls=RunCommand, help=say("cli.help_run"))
+@click.argument("words", nargs=-1, type=ModelThenPrompt(), metavar="[MODEL] [PROMPT]...")
+@click.option("-m", "--model", type=ModelName(), help=say("cli.opt_model"))
+@click.option("-s", "--system", metavar="TEXT", help=say("cli.opt_system"))
+@click.option("--system-file", metavar="PATH", type=click.Path(), help=say("cli.opt_system_file"))
+@click.option("-f", "--file", "files", multiple=True, type=click.Path(), help=say("cli.opt_file"))
+@click.option("-c", "--continue", "again", is_flag=True, help=say("cli.opt_continue"))
+@click.option("-r", "--resume", type=ChatId(), metavar="CHAT", help=say("cli.opt_resume"))
+@click.option("--no-save", is_flag=True, help=say("cli.opt_no_save"))
+@click.option(
+    "--think", type=click.Choice([*THINKING, "low", "medium", "high"]), help=say("cli.opt_think")
+)
+@click.option("--hidethinking", is_flag=True, help=say("cli.opt_hidethinking"))
+@click.option("--json", "as_json", is_flag=True, help=say("cli.opt_json"))
+@click.option("--raw", is_flag=True, help=say("cli.opt_raw"))
+@click.option("--stats", "--verbose", "stats", is_flag=True, help=say("cli.opt_stats"))
+@answer_options
+@load_options
+def run(**given: Any) -> int:  # noqa: ANN401 - click hands over three dozen flags by name
+    """Parse, choose the model, then answer or open the screen."""
+    ask = Ask(given)
+    if not ask.text and not ask.files:
+        return _open_screen(ask)
+    return ask.answer()
+
+
+class Ask:
+    """One `run`, as the command line describes it."""
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        self.given = given
+        self.old_chat = bool(given["again"] or given["resume"])
+        words = list(given["words"])
+        self.model: str | None = given["model"]
+        if self.model is None and words and not self.old_chat and not _is_prose(words[0]):
+            self.model = words.pop(0)
+        self.text = question(words, piped())
+        self.files = [attachment(path) for path in given["files"]]
+        self.flags = _flags(given)
+
+    @property
+    def parts(self) -> str | list[Part]:
+        """What is sent: the attachments, then the words."""
+        words = [Part(kind="text", text=self.text)] if self.text else []
+        return [*self.files, *words] if self.files else self.text
+
+    def answer(self) -> int:
+        """Answer on stdout; asks which model on a terminal when nothing says."""
+        name = find_or_fetch(self.model).name if self.model else None
+        try:
+            return asyncio.run(self._answer(name))
+        except _NoModel:
+            return asyncio.run(self._answer(pick().name))
+
+    async def _answer(self, model: str | None) -> int:
+        save = not self.given["no_save"]
+        flags = replace(self.flags, model=model) if model else self.flags
+        async with open_runtime("run", flags=flags, save=save) as runtime:
+            chat = await self._chat(runtime, model)
+            turn = await runtime.chats.send(chat.id, self.parts)
+            follower = Follower(
+                runtime.chats,
+                turn,
+                raw=self.given["raw"],
+                silent=self.given["as_json"],
+                thinking=not self.given["hidethinking"],
+            )
+            reply = await follower.follow()
+        self._say_after(reply)
+        return 128 + follower.stopped_by if follower.stopped_by else ExitCode.OK
+
+    async def _chat(self, runtime: "Runtime", model: str | None) -> Conversation:
+        """The conversation to go on with, or a new one with this model and system prompt."""
+        if self.old_chat:
+            return await old_chat(runtime, self.given["resume"])
+        if model is None:
+            found = runtime.models.default()
+            if found is None:
+                raise _NoModel
+            model = found.name
+        settings = ChatSettings(model=model, system=self.flags.system)
+        return await runtime.chats.create(settings=settings, source="cli")
+
+    def _say_after(self, reply: Message) -> None:
+        if self.given["as_json"]:
+            answer_json(answer_of(reply))
+        if self.given["stats"]:
+            say_figures(reply)
+
+
+class _NoModel(Exception):
+    """Nothing says which model; asking must wait until the event loop is gone."""
+
+
+async def old_chat(runtime: "Runtime", wanted: str | None) -> Conversation:
+    """The conversation of `-r`, or with `-c` the last one.
+
+    Raises:
+        NotFound: there is none.
+    """
+    if wanted:
+        return await runtime.chats.find(wanted)
+    last = await runtime.chats.last()
+    if last is None:
+        raise NotFound("cli.no_chat_yet")
+    return last
+
+
+def _is_prose(word: str) -> bool:
+    """Whether a first word cannot be a model's name, so that `run "What is ...?"` just works."""
+    return any(c.isspace() for c in word) and "/" not in word and not word.endswith(".gguf")
+
+
+def _flags(given: dict[str, Any]) -> ChatSettings:
+    flags = settings_of(given)
+    system = system_prompt(given["system"], given["system_file"])
+    if system is not None:
+        flags = replace(flags, system=system)
+    if given["think"] is not None:
+        flags = replace(flags, thinking=THINKING.get(given["think"], given["think"]))
+    return flags
+
+
+def _open_screen(ask: Ask) -> int:
+    """No prompt: the chat on that model, if there is a terminal to open it on."""
+    from llmchat.cli.open_tui import open_tui
+
+    if not (is_terminal(sys.stdin) and is_terminal(sys.stdout)):
+        raise UsageError("cli.no_prompt")
+    if ask.given["no_save"]:
+        raise UsageError("cli.no_save_needs_prompt")
+    chat = asyncio.run(_chat_id(ask.given["resume"])) if ask.old_chat else None
+    model = find_or_fetch(ask.model).name if ask.model else None
+    if model is None and chat is None and open_models().default() is None:
+        model = pick().name
+    return open_tui(conversation=chat, model=model, flags=ask.flags)
+
+
+async def _chat_id(wanted: str | None) -> str:
+    async with open_runtime("run") as runtime:
+        return (await old_chat(runtime, wanted)).id

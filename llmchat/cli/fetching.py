@@ -1,0 +1,100 @@
+"""A pull on the command line: a bar, Ctrl+C that leaves no mess, or lines of JSON.
+
+The pull runs in a thread, so that Ctrl+C is heard while a server is silent.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+
+from llmchat.cli.output import answer_json, note
+from llmchat.cli.parts import open_downloads
+from llmchat.cli.progress import Bar
+from llmchat.core.downloads import DownloadPlan, Progress
+from llmchat.errors import Interrupted
+from llmchat.text import say
+from llmchat.values import ModelFile
+
+PATIENCE = 5.0
+"""Seconds that a stopped pull gets to put its things away."""
+
+LINE_PAUSE = 0.5
+"""Seconds between two lines of JSON of the same stage."""
+
+
+def fetch(plan: DownloadPlan, *, as_json: bool = False) -> ModelFile:
+    """Pull what `plan` lacks and show how it goes.
+
+    Raises:
+        LlmchatError: it cannot be had. Interrupted: Ctrl+C; what came stays for the next pull.
+    """
+    if as_json:
+        return _pull(plan, _json_lines())
+    with Bar(plan.name) as bar:
+        return _pull(plan, lambda progress: _draw(bar, plan.name, progress))
+
+
+def _draw(bar: Bar, name: str, progress: Progress) -> None:
+    if progress.stage == "downloading":
+        bar.bytes(name, progress.done, progress.total, progress.rate)
+    elif progress.stage != "done":
+        share = progress.done / progress.total if progress.total else 0.0
+        bar.share(name, share, say(f"cli.stage_{progress.stage}"))
+
+
+def _json_lines() -> Callable[[Progress], None]:
+    last: tuple[str, str] = ("", "")
+    written = 0.0
+
+    def line(progress: Progress) -> None:
+        nonlocal last, written
+        now, place = time.monotonic(), (progress.stage, progress.file)
+        if place != last or now - written >= LINE_PAUSE:
+            last, written = place, now
+            answer_json(progress)
+
+    return line
+
+
+def _pull(plan: DownloadPlan, show: Callable[[Progress], None]) -> ModelFile:
+    stop = threading.Event()
+    carried = _Carried()
+    results: list[ModelFile] = []
+
+    def work() -> None:
+        with carried:
+            results.append(open_downloads().pull(plan, show, stop))
+
+    thread = threading.Thread(target=work, name="pull", daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(0.1)
+    except KeyboardInterrupt:
+        stop.set()
+        thread.join(PATIENCE)
+        raise Interrupted from None
+    if carried.problem is not None:
+        raise carried.problem
+    return results[0]
+
+
+class _Carried:
+    """Carries whatever a thread fails with to the thread that waits for it."""
+
+    def __init__(self) -> None:
+        self.problem: BaseException | None = None
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _kind: object, problem: BaseException | None, _trace: object) -> bool:
+        self.problem = problem
+        return True
+
+
+def say_plan(plan: DownloadPlan) -> None:
+    """What a pull will do, before its first byte."""
+    from llmchat.cli.amounts import size
+
+    source = say(f"cli.source_{plan.source}")
+    note(say("cli.plan", name=plan.name, size=size(plan.size - plan.here), source=source))

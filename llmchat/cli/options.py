@@ -1,0 +1,149 @@
+"""The flags that say how a model is loaded and asked, with llama.cpp's names, as `ChatSettings`.
+
+Owns the table of flags and the way from flags and `-o KEY VALUE` to settings. Refuses to merge
+them with other layers: core does.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from llmchat.cli.parameters import Duration, Kind, Layers, Number
+from llmchat.errors import UsageError
+from llmchat.text import say
+from llmchat.values import ChatSettings, Sampling, Wants
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
+SHARE = Number(min=0, max=1)
+POSITIVE = Number(min=0)
+COUNT = click.IntRange(min=1)
+
+SAMPLING: dict[str, tuple[tuple[str, ...], Kind]] = {
+    "temperature": (("--temp", "--temperature"), POSITIVE),
+    "top_k": (("--top-k",), click.INT),
+    "top_p": (("--top-p",), SHARE),
+    "min_p": (("--min-p",), SHARE),
+    "typical_p": (("--typical", "--typical-p"), SHARE),
+    "top_n_sigma": (("--top-nsigma", "--top-n-sigma"), Number()),
+    "xtc_probability": (("--xtc-probability",), SHARE),
+    "xtc_threshold": (("--xtc-threshold",), SHARE),
+    "dynatemp_range": (("--dynatemp-range",), POSITIVE),
+    "dynatemp_exponent": (("--dynatemp-exp",), Number()),
+    "repeat_last_n": (("--repeat-last-n",), click.IntRange(min=-1)),
+    "repeat_penalty": (("--repeat-penalty",), POSITIVE),
+    "presence_penalty": (("--presence-penalty",), Number()),
+    "frequency_penalty": (("--frequency-penalty",), Number()),
+    "dry_multiplier": (("--dry-multiplier",), POSITIVE),
+    "dry_base": (("--dry-base",), POSITIVE),
+    "dry_allowed_length": (("--dry-allowed-length",), click.IntRange(min=0)),
+    "dry_penalty_last_n": (("--dry-penalty-last-n",), click.IntRange(min=-1)),
+    "mirostat": (("--mirostat",), click.IntRange(0, 2)),
+    "mirostat_tau": (("--mirostat-ent",), POSITIVE),
+    "mirostat_eta": (("--mirostat-lr",), POSITIVE),
+    "samplers": (("--samplers",), click.STRING),
+    "seed": (("--seed",), click.IntRange(0, 2**32 - 1)),
+}
+"""Field of `Sampling` -> its flags and their kind. Help: `cli.opt_FIELD`."""
+
+WANTS: dict[str, tuple[tuple[str, ...], Kind]] = {
+    "n_ctx": (("--ctx-size", "--ctx", "--context-length", "--num-ctx"), COUNT),
+    "n_gpu_layers": (("-ngl", "--gpu-layers", "--n-gpu-layers"), Layers()),
+    "cache_type_k": (("-ctk", "--cache-type-k"), click.Choice(CACHE_TYPES)),
+    "cache_type_v": (("-ctv", "--cache-type-v"), click.Choice(CACHE_TYPES)),
+    "flash_attn": (("-fa", "--flash-attn"), click.Choice(["auto", "on", "off"])),
+    "n_threads": (("-t", "--threads"), COUNT),
+    "n_batch": (("-b", "--batch-size"), COUNT),
+    "n_ubatch": (("-ub", "--ubatch-size"), COUNT),
+    "n_cpu_moe": (("-ncmoe", "--n-cpu-moe"), click.IntRange(min=0)),
+    "main_gpu": (("-mg", "--main-gpu"), click.IntRange(min=0)),
+    "split_mode": (("-sm", "--split-mode"), click.Choice(["none", "layer", "row"])),
+}
+"""Field of `Wants` -> its flags and their kind."""
+
+ANSWER: dict[str, tuple[tuple[str, ...], Kind]] = {
+    "max_tokens": (("-n", "--max-tokens", "--predict"), COUNT),
+    "keep_alive": (("--keepalive", "--keep-alive", "--ttl"), Duration()),
+}
+"""Field of `ChatSettings` -> its flags and their kind."""
+
+OLLAMA_NAMES = {"num_ctx": "n_ctx", "num_predict": "max_tokens", "num_gpu": "n_gpu_layers"}
+"""Names that `-o` also understands."""
+
+
+def _options(table: dict[str, tuple[tuple[str, ...], Kind]], command: Command) -> Command:
+    for field, (flags, kind) in reversed(table.items()):
+        command = click.option(*flags, field, type=kind, help=say(f"cli.opt_{field}"))(command)
+    return command
+
+
+def load_options(command: Command) -> Command:
+    """Add the flags that say how a model is loaded."""
+    return _options(WANTS, command)
+
+
+def answer_options(command: Command) -> Command:
+    """Add the flags that say how a model is asked."""
+    command = click.option(
+        "-o", "--option", "options", nargs=2, multiple=True, metavar="KEY VALUE",
+        help=say("cli.opt_option"),
+    )(command)  # fmt: skip
+    command = click.option("--stop", "stop", multiple=True, help=say("cli.opt_stop"))(command)
+    command = click.option("--ignore-eos", is_flag=True, help=say("cli.opt_ignore_eos"))(command)
+    return _options(ANSWER, _options(SAMPLING, command))
+
+
+def settings_of(given: dict[str, Any]) -> ChatSettings:
+    """The settings that a command line's values stand for; what was not given stays unset.
+
+    Raises:
+        UsageError: an `-o` names no setting, or its value is none for it.
+    """
+    sampling = _given(given, SAMPLING)
+    if "samplers" in sampling:  # llama.cpp separates them with semicolons
+        sampling["samplers"] = tuple(str(sampling["samplers"]).replace(";", " ").split())
+    wants, rest = _given(given, WANTS), _given(given, ANSWER)
+    if given.get("stop"):
+        rest["stop"] = tuple(given["stop"])
+    if given.get("ignore_eos"):
+        rest["ignore_eos"] = True
+    for key, text in given.get("options", ()):
+        _take_option(key, text, sampling, wants, rest)
+    return ChatSettings(sampling=Sampling(**sampling), wants=Wants(**wants), **rest)
+
+
+def _given(given: dict[str, Any], fields: Iterable[str]) -> dict[str, Any]:
+    return {field: given[field] for field in fields if given.get(field) is not None}
+
+
+def _take_option(
+    key: str, text: str, sampling: dict[str, Any], wants: dict[str, Any], rest: dict[str, Any]
+) -> None:
+    """Put `-o KEY VALUE` where it belongs. A dotted key (`sampling.top_k`) works, too."""
+    name = key.rpartition(".")[2].replace("-", "_")
+    name = OLLAMA_NAMES.get(name, name)
+    plain = ("max_tokens", "stop", "thinking", "keep_alive", "ignore_eos", "context_policy")
+    for kind, values, fields in (
+        (Sampling, sampling, Sampling.__struct_fields__),
+        (Wants, wants, Wants.__struct_fields__),
+        (ChatSettings, rest, plain),
+    ):
+        if name in fields:
+            values[name] = getattr(_converted(kind, name, key, text), name)
+            return
+    raise UsageError("cli.no_option", key=key)
+
+
+def _converted(kind: type[msgspec.Struct], name: str, key: str, text: str) -> msgspec.Struct:
+    """`text` as the field's type: a plain word or number, else JSON (lists, tables)."""
+    try:
+        return msgspec.convert({name: text}, kind, strict=False)
+    except msgspec.ValidationError as plainly:
+        try:
+            return msgspec.convert({name: msgspec.json.decode(text)}, kind, strict=False)
+        except (msgspec.ValidationError, msgspec.DecodeError):
+            reason = str(plainly).partition(" - at ")[0]
+            raise UsageError("cli.bad_option", key=key, value=text, reason=reason) from plainly

@@ -1,0 +1,119 @@
+"""Kinds of values on the command line that click does not know: durations, models, chats, layers.
+
+Owns their parsing and their completion in the shell. Completion answers from the disk alone and
+never fails: a Tab must not print.
+"""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from llmchat.cli.amounts import parse_duration
+from llmchat.errors import LlmchatError
+from llmchat.text import say
+from llmchat.text.cleaning import clean_line
+
+if TYPE_CHECKING:
+    Kind = click.ParamType[Any]
+else:
+    Kind = click.ParamType  # generic in click's newest releases only
+
+
+class Number(click.FloatRange):
+    """A finite number within bounds; click alone lets nan and inf through."""
+
+    name = "number"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The number, or a usage error."""
+        number = super().convert(value, param, ctx)  # type: ignore[arg-type]
+        if not math.isfinite(number):
+            self.fail(say("cli.not_finite", value=value), param, ctx)
+        return float(number)
+
+
+class Duration(Kind):
+    """Seconds, written `300`, `5m`, `1h30m` or `-1`."""
+
+    name = "duration"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Seconds, or a usage error."""
+        try:
+            return parse_duration(str(value))
+        except ValueError:
+            self.fail(say("cli.not_a_duration", value=value), param, ctx)
+
+
+class Layers(Kind):
+    """How many layers go to the GPU: `auto`, `all` or a number."""
+
+    name = "auto|all|N"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | str:
+        """The word or the number, or a usage error."""
+        text = str(value).lower()
+        if text in ("auto", "all"):
+            return text
+        if not text.isdecimal():
+            self.fail(say("cli.not_layers", value=value), param, ctx)
+        return int(text)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """The two words."""
+        return [CompletionItem(word) for word in ("auto", "all") if word.startswith(incomplete)]
+
+
+class ModelName(Kind):
+    """A model: a name, an alias, a reference of a hub, or a path."""
+
+    name = "model"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Names of the models on this disk."""
+        from llmchat.cli.parts import open_models
+
+        try:
+            names = [clean_line(model.name) for model in open_models().list()]
+        except (LlmchatError, OSError):
+            return []
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+class ChatId(Kind):
+    """A conversation: its id, the beginning of it, or its exact title."""
+
+    name = "chat"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Ids of the conversations used last, each with its title."""
+        import asyncio
+
+        from llmchat.cli.parts import open_runtime
+
+        async def last() -> list[CompletionItem]:
+            async with open_runtime("completion") as runtime:
+                return [
+                    CompletionItem(chat.id, help=clean_line(chat.title, 60))
+                    for chat in await runtime.chats.list(limit=50, include_cli=True)
+                    if chat.id.lower().startswith(incomplete.lower())
+                ]
+
+        try:
+            return asyncio.run(last())
+        except (LlmchatError, OSError):
+            return []

@@ -1,0 +1,53 @@
+"""The parts of core that commands use, built from this process's environment.
+
+Listing commands build only what they need: `open_models` imports neither an event loop nor a
+database, so that `llmchat list` starts at once.
+"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llmchat.cli.output import note
+from llmchat.core.models import Models
+from llmchat.core.settings import SettingsService
+from llmchat.paths import find_places
+from llmchat.values import NOTHING_SET, ChatSettings
+
+if TYPE_CHECKING:
+    from llmchat.core.downloads import Downloads
+    from llmchat.core.runtime import Runtime
+
+
+def open_settings() -> SettingsService:
+    """The settings; what is wrong with the file is said on stderr, its good part is used."""
+    settings = SettingsService(find_places(), os.environ)
+    for problem in settings.problems:
+        note(problem)
+    return settings
+
+
+def open_models() -> Models:
+    """The models on this disk. Without an engine: for what is loaded, open a Runtime."""
+    settings = SettingsService(find_places(), os.environ)
+    return Models(
+        places=find_places(),
+        environ=os.environ,
+        aliases=settings.aliases,
+        folders=[Path(folder).expanduser() for folder in settings.folders],
+        default_model=settings.layers().values.model,
+    )
+
+
+def open_downloads() -> "Downloads":
+    """Plans and pulls."""
+    from llmchat.core.downloads import Downloads
+
+    return Downloads(places=find_places(), environ=os.environ, models=open_models())
+
+
+def open_runtime(face: str, *, flags: ChatSettings = NOTHING_SET, save: bool = True) -> "Runtime":
+    """Everything, to be entered with `async with`."""
+    from llmchat.core.runtime import Runtime
+
+    return Runtime(places=find_places(), face=face, environ=os.environ, flags=flags, save=save)
