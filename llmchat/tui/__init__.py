@@ -1,1 +1,1 @@
-"""A face: Textual screens and widgets."""
+"""A face: Textual screens and widgets. Knows core; never SQL, sockets or the hub."""

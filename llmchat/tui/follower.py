@@ -1,0 +1,131 @@
+"""Following a running turn: its events become words in the transcript and on the status line.
+
+Owns no state of the turn: leaving and following again draws the same, since a turn replays what
+has happened. The screen decides when to follow and what comes after.
+"""
+
+from typing import TYPE_CHECKING
+
+from llmchat.core.events import (
+    AnyChatEvent,
+    ContextDropped,
+    ModelLoading,
+    PromptRead,
+    Queued,
+    TextAdded,
+    ThinkingAdded,
+    TurnFailed,
+    TurnFinished,
+    TurnStarted,
+)
+from llmchat.errors import LlmchatError
+from llmchat.text import say
+from llmchat.text.cleaning import clean_line
+from llmchat.tui.names import short_model
+from llmchat.tui.widgets.activity import Activity, duration
+from llmchat.tui.widgets.footnote import tokens_per_second
+from llmchat.tui.widgets.status_line import StatusLine
+from llmchat.tui.widgets.transcript import Transcript
+from llmchat.values import Message
+
+if TYPE_CHECKING:
+    from llmchat.core.turn import Turn
+
+
+def sentences(error: LlmchatError) -> str:
+    """What happened and what to do next, on one line; cleaned."""
+    return clean_line(f"{error.sentence} {error.hint or ''}")
+
+
+class Follower:
+    """Draws turns on the three widgets that tell of them."""
+
+    def __init__(self, transcript: Transcript, activity: Activity, status: StatusLine) -> None:
+        self._transcript = transcript
+        self._activity = activity
+        self._status = status
+        self._dropped = ""
+
+    async def follow(self, turn: "Turn") -> None:
+        """Draw a turn until it is over. Cancelling stops the drawing, not the turn."""
+        self._dropped = ""
+        self._state("tui.state_waiting")
+        try:
+            async for event in turn.events():
+                await self._draw(event)
+        finally:
+            self._activity.tell("")
+            self._status.busy = False
+            self._status.state = say("tui.state_ready")
+
+    def _state(self, key: str) -> None:
+        self._status.busy = True
+        self._status.state = say(key)
+
+    async def _draw(self, event: AnyChatEvent) -> None:
+        match event:
+            case TurnStarted():
+                await self._start(event)
+            case TextAdded() | ThinkingAdded():
+                self._write(event)
+            case TurnFinished():
+                await self._finish(event.replies, self._dropped)
+            case TurnFailed():
+                await self._finish(event.replies, sentences(event.error))
+            case ContextDropped():
+                self._dropped = say(
+                    "tui.dropped", messages=len(event.messages), tokens=event.tokens
+                )
+            case _:
+                self._tell(event)
+
+    async def _start(self, event: TurnStarted) -> None:
+        first = event.question or event.replies[0]
+        await self._transcript.keep_up_to(first.parent)
+        if event.question is not None:
+            await self._transcript.add(event.question)
+        await self._transcript.add(event.replies[0])
+        self._transcript.anchor()
+
+    def _write(self, event: TextAdded | ThinkingAdded) -> None:
+        self._activity.tell("")
+        view = self._transcript.view(event.message)
+        if view is None:
+            return
+        if isinstance(event, ThinkingAdded):
+            self._state("tui.state_thinking")
+            view.feed_thinking(event.text)
+        else:
+            self._state("tui.state_writing")
+            view.feed(event.text)
+
+    async def _finish(self, replies: tuple[Message, ...], notice: str) -> None:
+        for reply in replies:
+            if (view := self._transcript.view(reply.id)) is not None:
+                await view.finish(reply, notice)
+            if reply.generation and (rate := tokens_per_second(reply.generation)) is not None:
+                self._status.rate = rate
+
+    def _tell(self, event: AnyChatEvent) -> None:
+        match event:
+            case ModelLoading():
+                self._state("tui.state_loading")
+                words = say("tui.loading", model=short_model(event.model))
+                percent = f"{round(event.fraction * 100)} %"
+                self._activity.tell(words, event.fraction, percent)
+            case Queued():
+                self._state("tui.state_waiting")
+                self._activity.tell(say("tui.queued", position=event.position))
+            case PromptRead():
+                self._state("tui.state_reading")
+                self._activity.tell(*_reading(event))
+            case _:
+                pass
+
+
+def _reading(event: PromptRead) -> tuple[str, float | None, str]:
+    tail = say("tui.tokens_of", done=event.done, total=event.total)
+    if event.seconds_left is not None and event.seconds_left >= 1:
+        tail += " · " + say("tui.left", time=duration(event.seconds_left))
+    fraction = event.done / event.total if event.total else None
+    return say("tui.reading"), fraction, tail

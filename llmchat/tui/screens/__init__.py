@@ -1,0 +1,1 @@
+"""Screens: composition, bindings, workers, and the handling of what their widgets post."""

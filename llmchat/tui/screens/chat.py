@@ -1,0 +1,251 @@
+"""The chat: conversations on the left, the words in the middle, the composer below.
+
+Owns composition, what is open, and sending. A turn belongs to the Runtime; this screen follows it
+and may leave. What is done to a single message is in `message_actions.py`, to a conversation in
+the list in `conversation_actions.py`, and everything about models in `model_actions.py`.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from textual import events, on, work
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.widgets import Static, TextArea
+
+from llmchat.errors import LlmchatError
+from llmchat.text import say
+from llmchat.tui.actions import bindings
+from llmchat.tui.follower import Follower
+from llmchat.tui.screens.conversation_actions import ConversationActions
+from llmchat.tui.screens.message_actions import MessageActions
+from llmchat.tui.screens.model_actions import ModelActions
+from llmchat.tui.screens.view_actions import ViewActions
+from llmchat.tui.told import told
+from llmchat.tui.widgets.activity import Activity
+from llmchat.tui.widgets.composer import Composer
+from llmchat.tui.widgets.hints import Hints
+from llmchat.tui.widgets.message import MessageView
+from llmchat.tui.widgets.sidebar import Sidebar
+from llmchat.tui.widgets.status_line import StatusLine
+from llmchat.tui.widgets.transcript import Transcript
+from llmchat.tui.widgets.welcome import Welcome
+from llmchat.values import Conversation
+
+if TYPE_CHECKING:
+    from llmchat.core.turn import Turn
+
+DRAFT_PAUSE = 1.0
+"""Seconds without a key after which a draft is written to the disk."""
+POLL = 2.0
+"""Seconds between looks at what other processes wrote."""
+
+
+class ChatScreen(ViewActions, ModelActions, ConversationActions, MessageActions):
+    """The one screen that is always there."""
+
+    BINDINGS = bindings("chat")
+    CSS_PATH = "chat.tcss"
+    AUTO_FOCUS = "Composer"
+    # Textual declares these two in a way that mypy takes for instance variables.
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (14, "-tall")]  # noqa: RUF012
+
+    _opened = False
+
+    def compose(self) -> ComposeResult:
+        """Everything that the first paint needs, and nothing that needs the Runtime."""
+        yield Static(Content(say("tui.too_small")), id="small")
+        with Horizontal(id="body"):
+            yield Sidebar(id="sidebar", clock=self.clock)
+            with Vertical(id="main"):
+                with Vertical(id="stage"):
+                    yield Transcript(id="transcript")
+                    yield Welcome()
+                yield Activity()
+                yield Composer(id="composer")
+        yield StatusLine()
+        yield Hints(self.keymap)
+
+    def on_mount(self) -> None:
+        """Show the shell; the rest comes when the Runtime is there."""
+        self.status.state = say("tui.state_starting")
+        self._begin()
+
+    @work(group="begin")
+    @told
+    async def _begin(self) -> None:
+        rt = await self.runtime()
+        self.status.state = say("tui.state_ready")
+        if self.wanted is not None:
+            await self.open(await rt.chats.find(self.wanted))
+        elif self.fresh.model is None and (last := await rt.chats.last(include_cli=False)):
+            await self.open(last)
+        else:
+            await self.open(None)
+        self.set_interval(POLL, self._poll)
+
+    # -- what is open ---------------------------------------------------------------------
+
+    async def open(self, conversation: Conversation | None) -> None:
+        """Show a conversation, or an empty chat; the draft of the one left behind is kept."""
+        rt = await self.runtime()
+        typed = self.composer.text if self.conversation is None and not self._opened else ""
+        self._keep_draft()
+        self._opened = True
+        self.workers.cancel_group(self, "follow")
+        self.conversation, self.turn = conversation, None
+        self.activity.tell("")
+        self.status.rate = None
+        identity = conversation.id if conversation else None
+        self.composer.replace_text(typed or self.drafts.get(identity))
+        messages = await rt.chats.branch(conversation.id) if conversation else []
+        running = next(iter(rt.chats.turns(conversation.id)), None) if conversation else None
+        if running is not None:
+            replies = {reply.id for reply in running.replies}
+            messages = [message for message in messages if message.id not in replies]
+        await self.transcript.show(messages)
+        self.composer.sent = [m.text for m in messages if m.role == "user"]
+        self.set_class(not messages and running is None, "-empty")
+        if running is not None:
+            self.watch_turn(running)
+        await self.refresh_around()
+
+    async def refresh_around(self) -> None:
+        """The sidebar, the status line and the welcome, as they are now."""
+        await self.refresh_sidebar()
+        await self.refresh_model()
+
+    async def refresh_sidebar(self) -> None:
+        """The list of conversations, with a sign on those that are being answered."""
+        rt = await self.runtime()
+        conversations = await rt.chats.list(limit=200)
+        running = {turn.conversation for turn in rt.chats.turns() if not turn.done}
+        current = self.conversation.id if self.conversation else None
+        self.sidebar.show(conversations, current=current, running=running)
+
+    @work(group="poll", exclusive=True)
+    @told
+    async def _poll(self) -> None:
+        rt = await self.runtime()
+        if not await rt.chats.changed():
+            return
+        await self.refresh_sidebar()
+        if self.conversation is not None and (self.turn is None or self.turn.done):
+            branch = await rt.chats.branch(self.conversation.id)
+            if [m.id for m in branch] != [m.id for m in self.transcript.messages]:
+                await self.transcript.show(branch)
+                self.set_class(not branch, "-empty")
+
+    # -- sending --------------------------------------------------------------------------
+
+    @on(Composer.Sent)
+    def _sent(self, event: Composer.Sent) -> None:
+        event.stop()
+        self.waiting.append(event.text)
+        self._keep_draft()
+        self._send_next()
+
+    @work(group="send")
+    @told
+    async def _send_next(self) -> None:
+        rt = await self.runtime()
+        if not self.waiting or (self.turn is not None and not self.turn.done):
+            self._tell_waiting()
+            return
+        text = self.waiting.pop(0)
+        try:
+            if self.conversation is None:
+                self.conversation = await rt.chats.create(settings=self.fresh)
+                self.drafts.put(None, "")
+            turn = await rt.chats.send(self.conversation.id, text)
+        except LlmchatError:
+            self.composer.replace_text("\n\n".join(filter(None, [text, self.composer.text])))
+            raise
+        self.watch_turn(turn)
+        await self.refresh_sidebar()
+
+    def _tell_waiting(self) -> None:
+        if self.waiting:
+            self.notify(say("tui.waits", count=len(self.waiting)), markup=False)
+
+    def watch_turn(self, turn: "Turn") -> None:
+        """Follow a turn of the open conversation to its end."""
+        self.turn = turn
+        self.remove_class("-empty")
+        self._follow(turn)
+
+    @work(group="follow", exclusive=True)
+    @told
+    async def _follow(self, turn: "Turn") -> None:
+        follower = Follower(self.transcript, self.activity, self.status)
+        await follower.follow(turn)
+        self.turn = None
+        await self._after_turn()
+
+    async def _after_turn(self) -> None:
+        rt = await self.runtime()
+        if self.conversation is not None:
+            self.conversation = await rt.chats.get(self.conversation.id)
+        await self.refresh_around()
+        if self.waiting:
+            self._send_next()
+
+    def action_stop(self) -> None:
+        """Esc: stop what runs; otherwise back to the composer."""
+        if self.turn is not None and not self.turn.done:
+            self.status.state = say("tui.state_stopping")
+            self._cancel(self.turn)
+        else:
+            self.composer.focus()
+
+    @work(group="cancel")
+    @told
+    async def _cancel(self, turn: "Turn") -> None:
+        rt = await self.runtime()
+        await rt.chats.cancel(turn.id)
+
+    # -- drafts ---------------------------------------------------------------------------
+
+    @on(TextArea.Changed, "#composer")
+    def _typed(self, event: TextArea.Changed) -> None:
+        event.stop()
+        self.run_worker(self._save_soon(), group="draft", exclusive=True)
+
+    @told
+    async def _save_soon(self) -> None:
+        await asyncio.sleep(DRAFT_PAUSE)
+        self._keep_draft()
+        await asyncio.to_thread(self.drafts.save)
+        await self.refresh_gauge()
+
+    def _keep_draft(self) -> None:
+        words = [*self.waiting, self.composer.text]
+        identity = self.conversation.id if self.conversation else None
+        self.drafts.put(identity, "\n\n".join(word for word in words if word))
+
+    def save_drafts(self) -> None:
+        """Now, because the program ends."""
+        self._keep_draft()
+        self.drafts.save()
+
+    # -- focus and size -------------------------------------------------------------------
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        """The line of keys tells what the focused part can do."""
+        scope = "composer"
+        if isinstance(event.widget, Sidebar):
+            scope = "sidebar"
+        elif isinstance(event.widget, MessageView):
+            scope = "message"
+        self.query_one(Hints).scope = scope
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Below 20 x 6 there is no chat to be had: say so."""
+        self.set_class(event.size.width < 20 or event.size.height < 6, "-tiny")
+
+    @on(Composer.LeftUpwards)
+    def _read(self, event: Composer.LeftUpwards) -> None:
+        event.stop()
+        self.transcript.focus_last()

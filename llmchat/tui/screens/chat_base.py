@@ -1,0 +1,107 @@
+"""What the parts of the chat screen share: its widgets, what is open, and how to say an error.
+
+The screen is put together from parts by subject (`message_actions.py`, `conversation_actions.py`,
+`model_actions.py`, `view_actions.py`); `chat.py` opens conversations and sends.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from textual import getters
+from textual.screen import Screen
+
+from llmchat.errors import LlmchatError
+from llmchat.tui.drafts import Drafts
+from llmchat.tui.follower import sentences
+from llmchat.tui.widgets.activity import Activity
+from llmchat.tui.widgets.composer import Composer
+from llmchat.tui.widgets.sidebar import Sidebar
+from llmchat.tui.widgets.status_line import StatusLine
+from llmchat.tui.widgets.transcript import Transcript
+from llmchat.tui.widgets.welcome import Welcome
+from llmchat.values import ChatSettings, Conversation
+
+if TYPE_CHECKING:
+    from llmchat.core.runtime import Runtime
+    from llmchat.core.turn import Turn
+
+
+class ChatBase(Screen[None]):
+    """State and widgets of the chat screen."""
+
+    sidebar = getters.query_one(Sidebar)
+    transcript = getters.query_one(Transcript)
+    welcome = getters.query_one(Welcome)
+    activity = getters.query_one(Activity)
+    composer = getters.query_one(Composer)
+    status = getters.query_one(StatusLine)
+
+    def __init__(
+        self,
+        runtime: "asyncio.Future[Runtime]",
+        drafts: Drafts,
+        *,
+        conversation: str | None = None,
+        model: str | None = None,
+        keymap: dict[str, str] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(classes="-empty")
+        self._runtime = runtime
+        self.drafts = drafts
+        self.keymap = keymap or {}
+        self.clock = clock
+        self.wanted = conversation
+        """The conversation to begin with, by id or title."""
+        self.fresh = ChatSettings(model=model)
+        """What the next new conversation begins with."""
+        self.conversation: Conversation | None = None
+        self.turn: Turn | None = None
+        self.waiting: list[str] = []
+        """Sent while a turn runs: these go out one by one."""
+
+    async def runtime(self) -> "Runtime":
+        """The Runtime, once it is open: the first paint does not wait for it."""
+        return await asyncio.shield(self._runtime)
+
+    def complain(self, error: LlmchatError) -> None:
+        """Say what went wrong and what to do."""
+        self.notify(sentences(error), severity="error", timeout=10, markup=False)
+
+    def tell(self, words: str) -> None:
+        """Say something worth knowing."""
+        self.notify(words, markup=False)
+
+    @property
+    def settings(self) -> ChatSettings:
+        """The open conversation's own settings, or those that the next one begins with."""
+        return self.conversation.settings if self.conversation else self.fresh
+
+    @property
+    def answering(self) -> bool:
+        """Whether a turn of the open conversation runs."""
+        return self.turn is not None and not self.turn.done
+
+    # What `chat.py` offers the parts.
+
+    async def open(self, conversation: Conversation | None) -> None:
+        """Show a conversation, or an empty chat."""
+        raise NotImplementedError
+
+    async def refresh_sidebar(self) -> None:
+        """The list of conversations, as it is now."""
+        raise NotImplementedError
+
+    async def refresh_model(self) -> None:
+        """The model, where it runs, the context, and the welcome, as they are now."""
+        raise NotImplementedError
+
+    async def configure(self, settings: ChatSettings) -> None:
+        """Give the open conversation these settings, or the next one when none is open."""
+        raise NotImplementedError
+
+    def watch_turn(self, turn: "Turn") -> None:
+        """Follow a turn of the open conversation to its end."""
+        raise NotImplementedError

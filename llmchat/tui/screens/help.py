@@ -1,0 +1,63 @@
+"""F1: every key, from the one table of actions."""
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from llmchat.text import say
+from llmchat.tui.actions import ACTIONS, Action, key_label, keys_of
+
+SCOPES = ("composer", "chat", "message", "sidebar")
+
+
+class HelpScreen(ModalScreen[None]):
+    """Keys and sentences, by where they work."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,f1,q,enter", "dismiss", show=False)]
+
+    DEFAULT_CSS = """
+    HelpScreen {
+        align: center middle;
+        & > Vertical {
+            width: 88;
+            max-width: 98%;
+            height: auto;
+            max-height: 96%;
+            padding: 1 2;
+            background: $panel;
+            border: round $border;
+            & > VerticalScroll { height: auto; max-height: 100%; scrollbar-size-vertical: 1; }
+        }
+    }
+    """
+
+    def __init__(self, keymap: dict[str, str] | None = None) -> None:
+        super().__init__()
+        self._keymap = keymap or {}
+
+    def compose(self) -> ComposeResult:
+        """One text, so that it scrolls as one."""
+        with Vertical(), VerticalScroll():
+            yield Static(self._text())
+
+    def on_mount(self) -> None:
+        """The arrows scroll."""
+        self.query_one(VerticalScroll).focus()
+
+    def _text(self) -> Content:
+        lines: list[Content] = []
+        for scope in SCOPES:
+            lines.append(Content.styled(say(f"tui.help_{scope}"), "bold $text-primary"))
+            lines += [self._line(action) for action in ACTIONS if action.scope == scope]
+            lines.append(Content(""))
+        return Content("\n").join(lines[:-1])
+
+    def _line(self, action: Action) -> Content:
+        keys = keys_of(action, self._keymap).split(",")
+        label = " ".join(key_label(key) for key in keys)
+        return Content.assemble((f"  {label:<26} ", "$text-accent"), (action.help, ""))

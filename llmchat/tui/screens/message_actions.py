@@ -1,0 +1,134 @@
+"""What can be done to one message: edit, regenerate, continue, fork, versions, copy, delete."""
+
+from collections.abc import Awaitable, Callable
+from typing import ClassVar
+
+from textual import on, work
+
+from llmchat.text import say
+from llmchat.tui.screens.chat_base import ChatBase
+from llmchat.tui.told import told
+from llmchat.tui.widgets.message import MessageView, code_blocks
+from llmchat.values import Message
+
+Deed = Callable[["MessageActions", Message], Awaitable[None]]
+
+
+class MessageActions(ChatBase):
+    """Answers `MessageView.Asked`."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        self._deleted: list[str] = []
+        self.editing: str | None = None
+        """The message that the composer's words will replace."""
+
+    @on(MessageView.Stepped)
+    def _step(self, event: MessageView.Stepped) -> None:
+        event.stop()
+        if not self.transcript.step(event.view, event.by) and event.by > 0:
+            self.composer.focus()
+
+    @on(MessageView.Asked)
+    def _asked(self, event: MessageView.Asked) -> None:
+        event.stop()
+        self._do(event.what, event.view.message)
+
+    @work(group="message")
+    @told
+    async def _do(self, what: str, message: Message) -> None:
+        if self.answering and what not in {"copy", "copy_code"}:
+            self.tell(say("tui.busy"))
+            return
+        await self._DEEDS[what](self, message)
+
+    async def _edit(self, message: Message) -> None:
+        self.editing = message.id
+        self.composer.replace_text(message.text)
+        self.composer.focus()
+        self.tell(say("tui.editing"))
+
+    async def _regenerate(self, message: Message) -> None:
+        rt = await self.runtime()
+        if message.role == "user":
+            following = [m for m in self.transcript.messages if m.parent == message.id]
+            if not following:
+                return
+            message = following[0]
+        self.watch_turn(await rt.chats.regenerate(message.id))
+
+    async def _continue(self, message: Message) -> None:
+        rt = await self.runtime()
+        if message.role != "assistant":
+            self.tell(say("tui.only_replies"))
+            return
+        self.watch_turn(await rt.chats.continue_(message.id))
+
+    async def _fork(self, message: Message) -> None:
+        rt = await self.runtime()
+        await self.open(await rt.chats.fork(message.id))
+        self.tell(say("tui.forked"))
+
+    async def _sibling(self, message: Message, by: int) -> None:
+        if message.id not in message.siblings:
+            return
+        place = message.siblings.index(message.id) + by
+        if not 0 <= place < len(message.siblings):
+            return
+        rt = await self.runtime()
+        chosen = message.siblings[place]
+        await self.transcript.show(await rt.chats.select(chosen))
+        if (view := self.transcript.view(chosen)) is not None:
+            view.focus()
+
+    async def _before(self, message: Message) -> None:
+        await self._sibling(message, -1)
+
+    async def _after(self, message: Message) -> None:
+        await self._sibling(message, 1)
+
+    async def _copy(self, message: Message) -> None:
+        self.app.copy_to_clipboard(message.text)
+        self.tell(say("tui.copied"))
+
+    async def _copy_code(self, message: Message) -> None:
+        blocks = code_blocks(message.text)
+        if blocks:
+            self.app.copy_to_clipboard("\n".join(blocks))
+        self.tell(say("tui.copied_code", count=len(blocks)) if blocks else say("tui.no_code"))
+
+    async def _delete(self, message: Message) -> None:
+        rt = await self.runtime()
+        await rt.chats.delete_message(message.id)
+        self._deleted.append(message.id)
+        await self._redraw(message.conversation)
+        self.tell(say("tui.message_deleted"))
+
+    async def _undo(self, message: Message) -> None:
+        if not self._deleted:
+            self.tell(say("tui.nothing_to_undo"))
+            return
+        rt = await self.runtime()
+        await rt.chats.undelete_message(self._deleted.pop())
+        await self._redraw(message.conversation)
+
+    async def _redraw(self, conversation: str) -> None:
+        rt = await self.runtime()
+        branch = await rt.chats.branch(conversation)
+        await self.transcript.show(branch)
+        self.set_class(not branch, "-empty")
+        if not self.transcript.focus_last():
+            self.composer.focus()
+
+    _DEEDS: ClassVar[dict[str, Deed]] = {
+        "edit": _edit,
+        "regenerate": _regenerate,
+        "continue": _continue,
+        "fork": _fork,
+        "before": _before,
+        "after": _after,
+        "copy": _copy,
+        "copy_code": _copy_code,
+        "delete": _delete,
+        "undo": _undo,
+    }

@@ -1,0 +1,133 @@
+"""Models as the chat needs them: which one answers, where it runs, how full its context is."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+from textual import on, work
+
+from llmchat.errors import LlmchatError
+from llmchat.text import say
+from llmchat.text.cleaning import clean_line
+from llmchat.tui.names import short_model
+from llmchat.tui.screens.chat_base import ChatBase
+from llmchat.tui.told import told
+from llmchat.tui.widgets.model_list import ModelEntry
+from llmchat.tui.widgets.welcome import Welcome
+from llmchat.values import ChatSettings, ModelFile
+
+if TYPE_CHECKING:
+    from llmchat.core.runtime import Runtime
+
+STARTER = "smollm2:135m"
+"""Small enough for every machine; its wheel is on the package registry."""
+STARTER_BYTES = 98_000_000
+
+
+class ModelActions(ChatBase):
+    """Ctrl+O, the welcome's list, and the model's part of the status line."""
+
+    async def model_name(self, rt: "Runtime") -> str:
+        """The full name of the model that would answer; "" when there is none."""
+        if self.conversation is not None:
+            resolved = await rt.chats.resolved(self.conversation.id)
+            if resolved.values.model:
+                return resolved.values.model
+        if self.settings.model:
+            return self.settings.model
+        default = await asyncio.to_thread(rt.models.default)
+        return default.name if default else ""
+
+    async def refresh_model(self) -> None:
+        """Look again, and tell the status line and the welcome."""
+        rt = await self.runtime()
+        name = await self.model_name(rt)
+        self.status.model = short_model(name)
+        self.status.processor = await self._processor(rt, name)
+        self.welcome.model = short_model(name)
+        self.welcome.offer([] if name else await self.entries())
+        await self.refresh_gauge()
+
+    async def _processor(self, rt: "Runtime", name: str) -> str:
+        for worker in await rt.models.live():
+            if worker.model == name:
+                return clean_line(worker.processor, 20)
+        return ""
+
+    async def refresh_gauge(self) -> None:
+        """Tokens of the open branch with what is typed, when the model is loaded."""
+        if self.conversation is None:
+            self.status.context = None
+            return
+        rt = await self.runtime()
+        use = await rt.chats.count(self.conversation.id, self.composer.text)
+        self.status.context = (use.used, use.limit) if use else None
+
+    async def entries(self) -> list[ModelEntry]:
+        """The library, with what is loaded, and the starter when it is not here."""
+        rt = await self.runtime()
+        models = await asyncio.to_thread(rt.models.list)
+        loaded = {worker.model: worker.processor for worker in await rt.models.live()}
+        current = await self.model_name(rt)
+        entries = [
+            ModelEntry(
+                name=model.name,
+                size=model.size,
+                loaded=loaded.get(model.name, ""),
+                current=model.name == current,
+            )
+            for model in models
+        ]
+        entries.sort(key=lambda entry: (not entry.loaded, not entry.current, entry.name.lower()))
+        if not await asyncio.to_thread(self._starter, rt):
+            entries.append(ModelEntry(name=STARTER, size=STARTER_BYTES, pull=True))
+        return entries
+
+    def _starter(self, rt: "Runtime") -> ModelFile | None:
+        try:
+            return rt.models.resolve(STARTER)
+        except LlmchatError:
+            return None
+
+    @work(group="model", exclusive=True)
+    @told
+    async def action_switch_model(self) -> None:
+        """Choose the model of this conversation."""
+        from llmchat.tui.screens.model_switcher import ModelSwitcher
+
+        entry = await self.app.push_screen_wait(ModelSwitcher(self.entries))
+        if entry is not None:
+            await self._use(entry)
+
+    @on(Welcome.Chosen)
+    def _welcomed(self, event: Welcome.Chosen) -> None:
+        event.stop()
+        self._take(event.entry)
+
+    @work(group="model", exclusive=True)
+    @told
+    async def _take(self, entry: ModelEntry) -> None:
+        await self._use(entry)
+
+    async def _use(self, entry: ModelEntry) -> None:
+        name = entry.name
+        if entry.pull:
+            from llmchat.tui.screens.pull import PullScreen
+
+            rt = await self.runtime()
+            model = await self.app.push_screen_wait(PullScreen(rt.downloads, entry.name))
+            if model is None:
+                return
+            name = model.name
+        await self.configure(replace(self.settings, model=name))
+        self.tell(say("tui.model_chosen", model=short_model(name)))
+        self.composer.focus()
+
+    async def configure(self, settings: ChatSettings) -> None:
+        """Save them with the conversation; a chat that is none yet keeps them until it is."""
+        rt = await self.runtime()
+        if self.conversation is None:
+            self.fresh = settings
+        else:
+            self.conversation = await rt.chats.configure(self.conversation.id, settings)
+        await self.refresh_model()

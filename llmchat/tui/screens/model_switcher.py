@@ -1,0 +1,104 @@
+"""Ctrl+O: which model answers in this conversation."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, OptionList, Static
+
+from llmchat.text import say
+from llmchat.tui.widgets.model_list import ModelEntry, ModelList
+
+Look = Callable[[], Awaitable[Sequence[ModelEntry]]]
+
+
+class ModelSwitcher(ModalScreen[ModelEntry | None]):
+    """Type to search, Enter chooses, Esc changes nothing. The list is looked up while it shows."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "cancel", show=False),
+        Binding("up", "move(-1)", show=False, priority=True),
+        Binding("down", "move(1)", show=False, priority=True),
+        Binding("enter", "choose", show=False, priority=True),
+    ]
+
+    DEFAULT_CSS = """
+    ModelSwitcher {
+        align: center top;
+        & > Vertical {
+            width: 84;
+            max-width: 96%;
+            height: auto;
+            max-height: 90%;
+            margin: 2 0 0 0;
+            padding: 1 2;
+            background: $panel;
+            border: round $border;
+            & > Input { margin: 0 0 1 0; background: $surface; }
+            & > .switcher--empty { color: $quiet; }
+            & > .switcher--keys { color: $quiet; margin: 1 0 0 0; }
+        }
+    }
+    """
+
+    def __init__(self, look: Look) -> None:
+        super().__init__()
+        self._look = look
+
+    def compose(self) -> ComposeResult:
+        """A line to search in, the list, the keys."""
+        with Vertical():
+            yield Input(placeholder=say("tui.switcher_placeholder"), compact=True)
+            yield ModelList()
+            yield Static("", classes="switcher--empty", markup=False)
+            yield Static(Content(say("tui.switcher_keys")), classes="switcher--keys")
+
+    def on_mount(self) -> None:
+        """Look now, and again while it is open: models load and leave."""
+        self.query_one(Input).focus()
+        self.run_worker(self._show(), group="look", exclusive=True)
+        self.set_interval(2, lambda: self.run_worker(self._show(), group="look", exclusive=True))
+
+    async def _show(self) -> None:
+        entries = await self._look()
+        self.query_one(ModelList).show(entries)
+        self._tell_empty()
+
+    def _tell_empty(self) -> None:
+        none = self.query_one(ModelList).option_count == 0
+        self.query_one(".switcher--empty", Static).update(
+            Content(say("tui.switcher_none") if none else "")
+        )
+
+    @on(Input.Changed)
+    def _search(self, event: Input.Changed) -> None:
+        event.stop()
+        self.query_one(ModelList).filter(event.value)
+        self._tell_empty()
+
+    @on(OptionList.OptionSelected)
+    def _clicked(self, event: OptionList.OptionSelected) -> None:
+        event.stop()
+        self.dismiss(self.query_one(ModelList).entry(event.option.id))
+
+    def action_move(self, by: int) -> None:
+        """The cursor up or down while the words stay in the search line."""
+        models = self.query_one(ModelList)
+        if by < 0:
+            models.action_cursor_up()
+        else:
+            models.action_cursor_down()
+
+    def action_choose(self) -> None:
+        """The entry under the cursor."""
+        if (entry := self.query_one(ModelList).chosen) is not None:
+            self.dismiss(entry)
+
+    def action_cancel(self) -> None:
+        """Change nothing."""
+        self.dismiss(None)

@@ -1,0 +1,67 @@
+"""What changes how things look and nothing else: sidebar, thinking, themes, help, links."""
+
+from textual import on, work
+from textual.widgets import Markdown
+
+from llmchat.text import say
+from llmchat.text.cleaning import clean_line
+from llmchat.tui.links import openable
+from llmchat.tui.screens.chat_base import ChatBase
+
+
+class ViewActions(ChatBase):
+    """The sidebar's fold, thinking, the theme, help, the palette, and links."""
+
+    _unfolded = False
+
+    def action_sidebar(self) -> None:
+        """Fold or show the conversations; where there is little room they lie over the words."""
+        narrow = self.has_class("-narrow")
+        self.toggle_class("-summoned" if narrow else "-folded")
+        shown = self.has_class("-summoned") if narrow else not self.has_class("-folded")
+        if shown:
+            self.sidebar.focus()
+        else:
+            self.composer.focus()
+
+    def action_thinking(self) -> None:
+        """Open or fold every reply's thinking."""
+        self._unfolded = not self._unfolded
+        self.transcript.unfold(self._unfolded)
+
+    def action_help(self) -> None:
+        """Every key."""
+        from llmchat.tui.screens.help import HelpScreen
+
+        self.app.push_screen(HelpScreen(self.keymap))
+
+    def action_palette(self) -> None:
+        """Every action by name."""
+        self.app.action_command_palette()
+
+    def action_theme(self) -> None:
+        """The other of our two themes."""
+        from llmchat.tui.themed import ThemedApp
+        from llmchat.tui.themes import DARK, LIGHT
+
+        if isinstance(self.app, ThemedApp):
+            self.app.use_theme(LIGHT if self.app.current_theme.dark else DARK)
+
+    def action_quit_app(self) -> None:
+        """Leave; what is typed is kept."""
+        self.app.exit(return_code=0)
+
+    @on(Markdown.LinkClicked)
+    def _link(self, event: Markdown.LinkClicked) -> None:
+        event.stop()
+        if openable(event.href):
+            self._offer(event.href)
+        else:
+            self.tell(say("tui.link_refused", url=clean_line(event.href, 120)))
+
+    @work(group="link", exclusive=True)
+    async def _offer(self, url: str) -> None:
+        from llmchat.tui.screens.dialogs import ConfirmScreen
+
+        if await self.app.push_screen_wait(ConfirmScreen(say("tui.link_open"), url)):
+            self.app.open_url(url)

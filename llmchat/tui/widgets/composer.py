@@ -1,0 +1,137 @@
+"""Where the user writes: Enter sends, pasting never does, history is an arrow away.
+
+Owns the words until they are sent and what was sent before. Refuses to keep drafts: it reports
+changes, and the screen saves them.
+"""
+
+from dataclasses import dataclass
+
+from textual import events
+from textual.message import Message
+from textual.widgets import TextArea
+
+from llmchat.text import say
+from llmchat.text.cleaning import clean
+from llmchat.tui.actions import bindings
+
+
+class Composer(TextArea):
+    """A text area that grows with its text, to a limit that the stylesheet sets."""
+
+    BINDINGS = bindings("composer")
+
+    DEFAULT_CSS = """
+    Composer {
+        height: auto;
+        min-height: 3;
+        max-height: 12;
+        border: round $border-blurred;
+        background: $background;
+        padding: 0 1;
+        scrollbar-size-vertical: 1;
+        &:focus { border: round $border; }
+        & .text-area--placeholder { color: $quiet; }
+        & .text-area--cursor-line { background: transparent; }
+    }
+    """
+
+    @dataclass
+    class Sent(Message):
+        """The user sent these words."""
+
+        composer: "Composer"
+        text: str
+
+        @property
+        def control(self) -> "Composer":
+            """The composer."""
+            return self.composer
+
+    @dataclass
+    class LeftUpwards(Message):
+        """Up was pressed on the first line, and there is no history: the user wants to read."""
+
+        composer: "Composer"
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(
+            id=id,
+            soft_wrap=True,
+            tab_behavior="focus",
+            show_line_numbers=False,
+            highlight_cursor_line=False,
+            placeholder=say("tui.composer_placeholder"),
+            compact=False,
+        )
+        self.sent: list[str] = []
+        self._place: int | None = None
+        self._draft = ""
+
+    def action_send(self) -> None:
+        """Give the words away, unless there are none."""
+        text = self.text
+        if not text.strip():
+            return
+        self.remember(text)
+        self.clear()
+        self.post_message(self.Sent(self, text))
+
+    def remember(self, text: str) -> None:
+        """Add what was sent to the history."""
+        if not self.sent or self.sent[-1] != text:
+            self.sent.append(text)
+        self._place = None
+
+    def action_newline(self) -> None:
+        """Break the line."""
+        self.insert("\n")
+        self.scroll_cursor_visible()
+
+    def replace_text(self, text: str) -> None:
+        """Other words, the cursor behind them."""
+        self.text = text
+        self.move_cursor(self.document.end)
+
+    async def _on_paste(self, event: events.Paste) -> None:
+        # Textual's own inserts the text as it came; here it is cleaned first, and never sends.
+        event.prevent_default()
+        event.stop()
+        text = clean(event.text.replace("\r\n", "\n").replace("\r", "\n"))
+        result = self.replace(text, *self.selection, maintain_selection_offset=False)
+        self.move_cursor(result.end_location)
+
+    def action_cursor_up(self, select: bool = False) -> None:
+        """Up a line; from the first line to what was sent before."""
+        if select or not self.cursor_at_first_line or self.wrapped_above:
+            super().action_cursor_up(select)
+        elif not self._recall(-1) and not self.text:
+            self.post_message(self.LeftUpwards(self))
+
+    def action_cursor_down(self, select: bool = False) -> None:
+        """Down a line; from the last line forward in the history."""
+        if select or not self.cursor_at_last_line or self._place is None:
+            super().action_cursor_down(select)
+        else:
+            self._recall(1)
+
+    @property
+    def wrapped_above(self) -> bool:
+        """Whether the cursor's line is wrapped and the cursor is not on its first part."""
+        return self.get_cursor_up_location() != (0, 0) and self.cursor_location[0] == 0
+
+    def _recall(self, by: int) -> bool:
+        if not self.sent:
+            return False
+        place = len(self.sent) if self._place is None else self._place
+        if place == len(self.sent):
+            self._draft = self.text
+        place += by
+        if place < 0:
+            return True
+        if place >= len(self.sent):
+            self._place = None
+            self.replace_text(self._draft)
+        else:
+            self._place = place
+            self.replace_text(self.sent[place])
+        return True

@@ -1,0 +1,87 @@
+"""Markdown that grows while a model writes.
+
+Owns the pace: at most ten paints a second, four when one takes long, so that keys stay quick on a
+busy machine; what comes between two paints is joined. Cleans everything it is fed. Raw HTML is
+shown as text, since a tag that vanishes is a word the model wrote and nobody can read.
+"""
+
+import asyncio
+from time import monotonic
+
+from markdown_it import MarkdownIt
+from textual.widgets import Markdown
+
+from llmchat.text.cleaning import StreamCleaner, clean
+
+PACE = 0.1
+"""Seconds from one paint to the next."""
+SLOW_PACE = 0.25
+SLOW_PAINT = 0.03
+"""Seconds: a paint that takes longer lowers the pace."""
+
+
+def parser() -> MarkdownIt:
+    """GitHub's Markdown as Textual draws it, with HTML as plain words."""
+    return MarkdownIt("gfm-like", {"html": False})
+
+
+class StreamedMarkdown(Markdown):
+    """Markdown in two modes: `text` given whole, or `feed` piece by piece and then `finish`."""
+
+    DEFAULT_CSS = """
+    StreamedMarkdown {
+        padding: 0;
+        background: transparent;
+        & > * { margin: 0 0 1 0; }
+        & > MarkdownFence { background: $code-background; color: $foreground; }
+        & > MarkdownH1 { content-align: left middle; text-style: bold; }
+        & > MarkdownH2 { text-style: bold; }
+        & > MarkdownBlockQuote { background: $code-background; border-left: outer $rule; }
+    }
+    """
+
+    def __init__(self, text: str = "", *, classes: str | None = None) -> None:
+        super().__init__(clean(text), open_links=False, parser_factory=parser, classes=classes)
+        self._cleaner = StreamCleaner()
+        self._pending: list[str] = []
+        self._painting = False
+        self._drawn = asyncio.Event()
+
+    def on_mount(self) -> None:
+        """Painting may begin once the first, whole text has been drawn."""
+        self.call_after_refresh(self._drawn.set)
+
+    def feed(self, piece: str) -> None:
+        """More text, raw; painted soon."""
+        if cleaned := self._cleaner.feed(piece):
+            self._pending.append(cleaned)
+        if self._pending and not self._painting:
+            self._painting = True
+            self.run_worker(self._paint(), exit_on_error=True)
+
+    async def _paint(self) -> None:
+        try:
+            await self._drawn.wait()
+            while self._pending:
+                text = "".join(self._pending)
+                self._pending.clear()
+                started = monotonic()
+                await self.append(text)
+                await self._refreshed()
+                took = monotonic() - started
+                await asyncio.sleep((SLOW_PACE if took > SLOW_PAINT else PACE) - min(took, PACE))
+        finally:
+            self._painting = False
+
+    async def _refreshed(self) -> None:
+        painted = asyncio.Event()
+        self.call_after_refresh(painted.set)
+        await painted.wait()
+
+    async def finish(self, text: str) -> None:
+        """The whole text, raw, as it was saved: draws what is missing, at once."""
+        await self._drawn.wait()
+        self._pending.clear()
+        whole = clean(text)
+        if self.source != whole:
+            await self.update(whole)
