@@ -1,0 +1,5 @@
+"""`python -m llmchat.engine.worker`."""
+
+from llmchat.engine.worker.main import main
+
+raise SystemExit(main())

@@ -1,0 +1,375 @@
+"""The replies that run: let in, planned, decoded, sampled, ended.
+
+Owns continuous batching over one context; every method is called on the inference thread, except
+`cancel`. Refuses policy (`scheduler.py`), memory rules (`kv.py`) and what a
+prompt is (`prompts.py`).
+"""
+
+import time
+from collections.abc import Callable, Sequence
+
+from llmchat.engine.protocol import Failed, PromptProgress, Queued, TokenInfo
+from llmchat.engine.worker import scheduler
+from llmchat.engine.worker.capi import ABORTED, NO_SLOT, OK, Context
+from llmchat.engine.worker.kv import SequenceTable, Slot
+from llmchat.engine.worker.reply import Parser, Reply, Task
+from llmchat.engine.worker.rivals import sample_with_rivals
+from llmchat.engine.worker.sampling import Chain, merge, seed_of
+from llmchat.engine.worker.vocab import Vocab
+from llmchat.text import say
+from llmchat.values import FinishReason, Sampling
+
+
+class Generation:
+    """Every Generate request of a worker."""
+
+    def __init__(
+        self,
+        context: Context,
+        vocab: Vocab,
+        table: SequenceTable,
+        *,
+        n_ctx: int,
+        model_sampling: Sampling,
+        n_threads: int,
+        make_parser: Callable[[Task], Parser],
+        markers: frozenset[bytes] = frozenset(),
+    ) -> None:
+        self.context = context
+        self.vocab = vocab
+        self.table = table
+        self.n_ctx = n_ctx
+        self.waiting: list[Task] = []
+        self.running: list[Task] = []
+        self.steps = 0
+        self._model_sampling = model_sampling
+        self._make_parser = make_parser
+        self._markers = markers
+        self._sizer = scheduler.ChunkSizer(context.batch.n_rows)
+        self._governor = scheduler.ThreadGovernor(n_threads)
+        self._rows_before = 0
+        self._alone: Task | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Something runs or waits."""
+        return bool(self.waiting or self.running)
+
+    def add(self, task: Task) -> None:
+        """Put a request in line."""
+        self.waiting.append(task)
+        self.waiting.sort(key=lambda task: (-task.request.priority, task.arrival))
+
+    def cancel(self, task: Task) -> None:
+        """From any thread: end a request soon. A decode stops at once when it is only its own."""
+        task.cancelled = True
+        if self._alone is task:
+            self.context.abort()
+
+    def turn(self) -> None:
+        """One turn of the loop: drop what was cancelled, let in, decode, sample."""
+        self._drop_cancelled()
+        self._admit()
+        replies = [reply for task in self.running for reply in task.replies]
+        self._step([r for r in replies if r.finish is None and r.leader is None])
+        self.steps += 1
+
+    # who runs
+
+    def _drop_cancelled(self) -> None:
+        for task in [task for task in self.waiting if task.cancelled]:
+            self.waiting.remove(task)
+            self._open_replies(task, slots=[])
+            self._end_all(task, "cancelled")
+        for task in [task for task in self.running if task.cancelled]:
+            self._end_all(task, "cancelled")
+
+    def _end_all(self, task: Task, reason: FinishReason) -> None:
+        for reply in list(task.replies):
+            if reply.finish is None:
+                self._end(reply, reason)
+
+    def _admit(self) -> None:
+        self._resume()
+        while self.waiting and self._has_room(self.waiting[0]):
+            task = self.waiting.pop(0)
+            self._start(task)
+        for position, task in enumerate(self.waiting):
+            if task.position != position:
+                task.position = position
+                task.emit(Queued(id=task.request.id, position=position))
+
+    def _has_room(self, task: Task) -> bool:
+        n = max(1, task.request.n)
+        if self.table.free() < n:
+            return False
+        if not self.running:
+            return True
+        _, known = self.table.best(task.prompt)
+        return scheduler.fits(
+            len(task.prompt),
+            known,
+            n,
+            active=self.table.active_cells(),
+            pool=self.context.n_ctx,
+            headroom=task.request.max_tokens or scheduler.HEADROOM,
+        )
+
+    def _start(self, task: Task) -> None:
+        task.admitted = time.perf_counter()
+        first = self.table.open(task.prompt)
+        assert first is not None  # _has_room counted
+        slots = [first]
+        for _ in range(1, task.request.n):
+            slot = self.table.empty()
+            assert slot is not None
+            slots.append(slot)
+        task.from_memory = len(first.tokens)
+        self._open_replies(task, slots)
+        self.running.append(task)
+        self._report(task)
+
+    def _open_replies(self, task: Task, slots: Sequence[Slot]) -> None:
+        sampling = merge(task.request.sampling, self._model_sampling)
+        banned = self.vocab.ends if task.request.ignore_eos else ()
+        for choice in range(max(1, task.request.n)):
+            seed = seed_of(sampling, choice)
+            chain = Chain(self.vocab, sampling, seed, banned=banned)
+            chain.remember(task.prompt)
+            slot = slots[choice] if slots else None
+            reply = Reply(task, choice, slot, chain, self._make_parser(task))
+            reply.leader = task.replies[0] if task.replies else None
+            task.replies.append(reply)
+
+    def _resume(self) -> None:
+        """Give replies that gave way a sequence again, the oldest first."""
+        parked = [
+            reply
+            for task in self.running
+            for reply in task.replies
+            if reply.slot is None and reply.finish is None
+        ]
+        for reply in sorted(parked, key=lambda reply: reply.order):
+            active = self.table.active_cells()
+            others = any(slot.busy for slot in self.table.slots)
+            if others and not scheduler.fits(
+                len(reply.tokens), 0, 1, active=active, pool=self.context.n_ctx,
+                headroom=scheduler.HEADROOM,
+            ):  # fmt: skip
+                return
+            reply.slot = self.table.open(reply.tokens)
+            if reply.slot is None:
+                return
+
+    # one decode
+
+    def _step(self, replies: list[Reply]) -> None:
+        ready = [reply for reply in replies if reply.slot is not None]
+        generating = [reply for reply in ready if reply.generating]
+        reading = [reply for reply in ready if not reply.generating]
+        if not ready:
+            return
+        batch = self.context.batch
+        chunk = self._sizer.rows(alone=not generating)
+        shares = scheduler.plan(generating, reading, batch.n_rows, chunk)
+        batch.clear()
+        rows: list[tuple[Reply, int, int]] = []
+        for share in shares:
+            reply = share.who
+            assert isinstance(reply, Reply)
+            assert reply.slot is not None
+            start = len(reply.slot.tokens)
+            tokens = reply.tokens[start : start + share.rows]
+            last = start + len(tokens) == len(reply.tokens)
+            rows.append((reply, len(tokens), batch.add(tokens, start, reply.slot.seq, output=last)))
+        self._decode(rows, only_generating=not reading)
+
+    def _decode(self, rows: list[tuple[Reply, int, int]], *, only_generating: bool) -> None:
+        tasks = {id(reply.task): reply.task for reply, _, _ in rows}
+        alone = next(iter(tasks.values())) if len(tasks) == 1 else None
+        self.context.abort(False)
+        self._alone = alone
+        if alone is not None and alone.cancelled:
+            # It was cancelled before the flag could reach llama.cpp.
+            self._alone = None
+            return
+        started = time.perf_counter()
+        code = self.context.decode()
+        if code == OK:
+            self.context.synchronize()
+        self._alone = None
+        if code == OK:
+            self._measure(rows, time.perf_counter() - started, only_generating)
+            self._take(rows)
+        elif code == NO_SLOT:
+            self._make_room([reply for reply, _, _ in rows])
+        else:
+            self._after_break([reply for reply, _, _ in rows], code)
+
+    def _measure(
+        self, rows: list[tuple[Reply, int, int]], seconds: float, only_generating: bool
+    ) -> None:
+        if not only_generating:
+            self._sizer.observe(sum(count for _, count, _ in rows), seconds)
+            return
+        if len(rows) != self._rows_before:
+            self._rows_before = len(rows)
+            self._governor.forget()
+        before = self._governor.n
+        threads = self._governor.observe(seconds, time.monotonic())
+        if threads != before:
+            self.context.set_threads(threads, self._governor.most)
+
+    def _make_room(self, replies: list[Reply]) -> None:
+        """The pool is full: idle prefixes go first, then the youngest reply gives way."""
+        if self.table.evict():
+            return
+        youngest = scheduler.gives_way(replies)
+        if youngest is None:
+            self._end(replies[0], "context")
+            return
+        assert isinstance(youngest, Reply)
+        self._park(youngest)
+
+    def _park(self, reply: Reply) -> None:
+        assert reply.slot is not None
+        for other in reply.task.replies:
+            if other.leader is reply:  # they were to share what is now dropped: read alone
+                other.leader = None
+        self.table.forget(reply.slot)
+        self.table.release(reply.slot)
+        reply.slot = None
+
+    def _after_break(self, replies: list[Reply], code: int) -> None:
+        """A decode stopped half-way: trust only the positions that llama.cpp still holds."""
+        for reply in replies:
+            assert reply.slot is not None
+            self.table.repair(reply.slot, reply.tokens, self.context.pos_max(reply.slot.seq) + 1)
+        if code == ABORTED:
+            return
+        for task in {id(reply.task): reply.task for reply in replies}.values():
+            self.fail(task, "decode_failed", say("engine.decode_failed", code=code))
+
+    # what came out
+
+    def _take(self, rows: list[tuple[Reply, int, int]]) -> None:
+        for reply, count, _row in rows:
+            assert reply.slot is not None
+            start = len(reply.slot.tokens)
+            reply.slot.tokens += reply.tokens[start : start + count]
+        for reply, _count, row in rows:
+            if reply.first == 0:
+                self._report(reply.task)
+            if reply.pending == 0:
+                for each in self._sharing(reply):
+                    self._sample(each, row)
+
+    def _sharing(self, reply: Reply) -> list[Reply]:
+        """The reply, and those that share the prompt it has just read."""
+        followers = [other for other in reply.task.replies if other.leader is reply]
+        assert reply.slot is not None
+        for other in followers:
+            other.leader = None
+            assert other.slot is not None
+            self.table.share(reply.slot, other.slot, len(reply.slot.tokens))
+        return [reply, *followers]
+
+    def _sample(self, reply: Reply, row: int) -> None:
+        request = reply.task.request
+        if reply.first == 0 and not self._begin(reply):
+            return
+        if request.top_logprobs > 0:
+            info = sample_with_rivals(reply.chain, self.context, row, request.top_logprobs)
+            infos: tuple[TokenInfo, ...] = (info,)
+            token = info.token
+        else:
+            token = reply.chain.sample(self.context, row)
+            infos = (TokenInfo(token),) if request.want_tokens else ()
+        reply.last = time.perf_counter()
+        if reply.first == 0:
+            reply.first = reply.last
+        if token in self.vocab.ends and not request.ignore_eos:
+            self._end(reply, "stop")
+            return
+        reply.tokens.append(token)
+        reply.say(self._visible(token), infos)
+        self._check_end(reply)
+
+    def _visible(self, token: int) -> bytes:
+        """A token's text; of control tokens only those that mean something to the parser."""
+        piece = self.vocab.piece(token)
+        hidden = self.vocab.is_control(token) and piece not in self._markers
+        return b"" if hidden else piece
+
+    def _begin(self, reply: Reply) -> bool:
+        """Before the first token: send what is forced. False: the reply is over."""
+        task = reply.task
+        task.prompt_done = task.prompt_done or time.perf_counter()
+        want = task.request.want_tokens or task.request.top_logprobs > 0
+        for token in task.forced:
+            reply.say(self._visible(token), (TokenInfo(token),) if want else ())
+        if reply.stream.stopped:
+            self._end(reply, "stop")
+        elif task.request.max_tokens == 0:
+            self._end(reply, "length")
+        return reply.finish is None
+
+    def _check_end(self, reply: Reply) -> None:
+        limit = reply.task.request.max_tokens
+        if reply.stream.stopped:
+            self._end(reply, "stop")
+        elif limit is not None and reply.written >= limit:
+            self._end(reply, "length")
+        elif len(reply.tokens) >= self.n_ctx:
+            self._end(reply, "context")
+
+    def _report(self, task: Task) -> None:
+        slot = task.replies[0].slot
+        task.emit(
+            PromptProgress(
+                id=task.request.id,
+                done=min(len(slot.tokens) if slot else 0, len(task.prompt)),
+                total=len(task.prompt),
+                from_memory=task.from_memory,
+            )
+        )
+
+    def _end(self, reply: Reply, reason: FinishReason) -> None:
+        reply.end(reason, self.vocab)
+        self._let_go(reply)
+
+    def _let_go(self, reply: Reply) -> None:
+        reply.chain.close()
+        if reply.slot is not None:
+            self.table.release(reply.slot)
+            reply.slot = None
+        for other in reply.task.replies:
+            if other.leader is reply:
+                other.leader = None
+        task = reply.task
+        if task in self.running and all(other.finish is not None for other in task.replies):
+            self.running.remove(task)
+
+    def fail(self, task: Task, code: str, message: str) -> None:
+        """End a request with Failed; the others go on."""
+        task.emit(Failed(id=task.request.id, code=code, message=message))
+        for reply in task.replies:
+            if reply.finish is None:
+                reply.finish = "cancelled"
+                self._let_go(reply)
+        if task in self.waiting:
+            self.waiting.remove(task)
+
+    def end_everything(self) -> None:
+        """The worker leaves: every request ends as cancelled."""
+        for task in [*self.waiting, *self.running]:
+            task.cancelled = True
+        self._drop_cancelled()
+
+    def fail_everything(self, message: str) -> None:
+        """Something of ours broke in a step: nobody's cells can be trusted."""
+        for task in [*self.waiting, *self.running]:
+            self.fail(task, "internal", message)
+        for slot in self.table.slots:
+            slot.tokens, slot.shared, slot.busy = [], 0, False
+        self.context.clear_memory()

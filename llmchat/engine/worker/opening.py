@@ -1,0 +1,165 @@
+"""From a model file and wants to something that computes: plan, weights, context, facts.
+
+Owns the order of a load and what is told about it. Refuses numbers of its own: where things lie is
+`fit.py`'s, what llama.cpp gets is `loader.py`'s.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+
+from llama_cpp import llama_cpp as lib
+
+from llmchat.engine.protocol import (
+    Facts,
+    Loading,
+    Messages,
+    Plan,
+    Prompt,
+    TemplateFacts,
+)
+from llmchat.engine.worker import fit
+from llmchat.engine.worker.capi import Context, Pointer, model_description, model_text
+from llmchat.engine.worker.chat.parse import ReplyParser
+from llmchat.engine.worker.chat.template import ChatTemplate, Segment
+from llmchat.engine.worker.kv import SequenceTable
+from llmchat.engine.worker.loader import Loaded, open_context, open_model
+from llmchat.engine.worker.log import LogRing
+from llmchat.engine.worker.reply import Parser, PlainParser
+from llmchat.engine.worker.sampling import model_sampling
+from llmchat.engine.worker.vocab import Vocab
+from llmchat.errors import EngineError, LlmchatError
+from llmchat.values import ModelFile, Wants
+
+
+class Opened:
+    """Everything that the loop needs of a loaded model."""
+
+    def __init__(
+        self, loaded: Loaded, facts: Facts, table: SequenceTable, template: ChatTemplate
+    ) -> None:
+        self.loaded = loaded
+        self.facts = facts
+        self.table = table
+        self.template = template
+        self.markers = frozenset(word.encode() for word in template.markers.tokens)
+
+    def new_parser(self, prompt: Prompt, segments: Sequence[Segment]) -> Parser:
+        """A parser for one reply; raw prompts get text as it is."""
+        if not isinstance(prompt, Messages):
+            return PlainParser()
+        return ReplyParser(self.template, prompt=segments, tools=bool(prompt.tools))
+
+
+def open_everything(
+    model: ModelFile,
+    wants: Wants,
+    log: LogRing,
+    *,
+    progress: Callable[[Loading], None],
+    proceed: Callable[[Plan], bool],
+    stopping: Callable[[], bool],
+) -> Opened:
+    """Plan, ask, load, warm up.
+
+    Raises:
+        EngineError: llama.cpp's reason, or that it was told to stop.
+    """
+    progress(Loading(fraction=0.0, stage="plan"))
+    paths = model.shards or (model.path,)
+    decision = fit.decide(paths, wants, log)
+    if not proceed(
+        Plan(devices=decision.devices, needs=decision.needs, placement=decision.placement)
+    ):
+        raise EngineError("engine.load_stopped", recoverable=True)
+    report = _Throttle(progress, stopping)
+    pointer = open_model(paths, decision.model, log, report)
+    try:
+        progress(Loading(fraction=1.0, stage="context"))
+        context_pointer = open_context(pointer, decision.context, log)
+    except EngineError:
+        lib.llama_model_free(pointer)
+        raise
+    context = Context(
+        context_pointer, int(lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(pointer))),
+        decision.context.n_batch,
+    )  # fmt: skip
+    loaded = Loaded(pointer, context, Vocab(pointer))
+    try:
+        progress(Loading(fraction=1.0, stage="warmup"))
+        loaded.warm_up()
+        template = _template(pointer, loaded.vocab)
+        facts = _facts(model, loaded, decision, template)
+    except LlmchatError:
+        loaded.close()
+        raise
+    kind = fit.memory_kind(pointer, decision.context.swa_full)
+    return Opened(loaded, facts, SequenceTable(context, context.n_seq_max, kind), template)
+
+
+class _Throttle:
+    """Turns llama.cpp's hundreds of progress calls into at most a hundred events."""
+
+    def __init__(self, progress: Callable[[Loading], None], stopping: Callable[[], bool]) -> None:
+        self._progress = progress
+        self._stopping = stopping
+        self._last = -1.0
+
+    def __call__(self, fraction: float) -> bool:
+        if fraction - self._last >= 0.01:
+            self._last = fraction
+            self._progress(Loading(fraction=min(1.0, fraction), stage="weights"))
+        return not self._stopping()
+
+
+def _template(model: Pointer, vocab: Vocab) -> ChatTemplate:
+    """The model's default template; without one, the plain form."""
+    source = lib.llama_model_chat_template(model, None)
+    text = source.decode("utf-8", "replace") if source else ""
+    bos = vocab.text([vocab.bos]) if vocab.bos >= 0 else ""
+    eos = vocab.text([vocab.eos]) if vocab.eos >= 0 else ""
+    return ChatTemplate(text, bos=bos, eos=eos)
+
+
+def _facts(
+    model: ModelFile, loaded: Loaded, decision: fit.Decision, template: ChatTemplate
+) -> Facts:
+    pointer, context = loaded.model, loaded.context
+    found = template.facts
+    return Facts(
+        model=model.name,
+        identity=model.identity,
+        architecture=model_text(pointer, "general.architecture") or "",
+        description=model_description(pointer),
+        n_ctx=min(decision.n_ctx, context.n_ctx),
+        n_ctx_train=int(lib.llama_model_n_ctx_train(pointer)),
+        pool=context.n_ctx,
+        n_seq_max=context.n_seq_max,
+        n_vocab=loaded.vocab.size,
+        vocab=loaded.vocab.digest,
+        capabilities=_capabilities(pointer, found),
+        template=found,
+        placement=decision.placement,
+        memory=decision.memory,
+        sampling=model_sampling(pointer),
+        build=build(),
+        n_threads=decision.context.n_threads,
+    )
+
+
+def _capabilities(model: Pointer, template: TemplateFacts) -> tuple[str, ...]:
+    known = {
+        "chat": template.present,
+        "thinking": template.thinking != "no",
+        "tools": template.tools,
+        "swa": lib.llama_model_n_swa(model) > 0,
+        "recurrent": bool(lib.llama_model_is_recurrent(model)),
+        "hybrid": bool(lib.llama_model_is_hybrid(model)),
+    }
+    return tuple(name for name, has in known.items() if has)
+
+
+def build() -> str:
+    """The binding's version and a hash of what llama.cpp was compiled for."""
+    system = hashlib.sha256(lib.llama_print_system_info()).hexdigest()[:8]
+    return f"llama-cpp-python {version('llama-cpp-python')} {system}"

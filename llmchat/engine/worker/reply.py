@@ -1,0 +1,196 @@
+"""One request and its replies while they run.
+
+Owns what belongs to a choice: its tokens, its sequence, its chain, its text on the way out, and
+when it is over. Refuses the loop and llama.cpp's memory.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+from llmchat.engine.backend import Emit
+from llmchat.engine.protocol import Delta, Finished, Generate, TokenInfo
+from llmchat.engine.worker.kv import Slot
+from llmchat.engine.worker.prompts import Read
+from llmchat.engine.worker.sampling import Chain
+from llmchat.engine.worker.vocab import TextStream, Vocab
+from llmchat.values import FinishReason, Timings, ToolCall, Usage
+
+
+class Parser(Protocol):
+    """Sorts a reply's text into text, thinking and tool calls; `chat.parse.ReplyParser` is one."""
+
+    def feed(self, text: str) -> Sequence[tuple[str, str]]:
+        """(kind, text) of what is certain now."""
+        ...
+
+    def end(self) -> Sequence[tuple[str, str]]:
+        """What was held back."""
+        ...
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The calls that were complete."""
+        ...
+
+
+class PlainParser:
+    """Everything is text: raw prompts, and models without a template."""
+
+    tool_calls: tuple[ToolCall, ...] = ()
+
+    def feed(self, text: str) -> Sequence[tuple[str, str]]:
+        """The text itself."""
+        return (("text", text),) if text else ()
+
+    def end(self) -> Sequence[tuple[str, str]]:
+        """Nothing is held back."""
+        return ()
+
+
+class Task:
+    """One Generate request."""
+
+    def __init__(
+        self,
+        request: Generate,
+        emit: Emit,
+        arrival: int,
+        read: Read,
+        *,
+        stop: tuple[str, ...] = (),
+    ) -> None:
+        self.request = request
+        self.emit = emit
+        self.arrival = arrival
+        self.read = read
+        self.stop = stop
+        self.replies: list[Reply] = []
+        self.cancelled = False
+        self.arrived = time.perf_counter()
+        self.admitted = 0.0
+        self.prompt_done = 0.0
+        self.from_memory = 0
+        self.forced: list[int] = []
+        self.position = -1
+        """Place in line as the client was told it."""
+
+    @property
+    def prompt(self) -> list[int]:
+        """What is read before the first token is chosen: the prompt and what is forced."""
+        return self.read.tokens + self.forced
+
+    @property
+    def usage(self) -> Usage:
+        """Counts of the prompt; a reply adds its own."""
+        total = len(self.read.tokens) + len(self.forced)
+        return Usage(
+            prompt_tokens=total, from_memory=self.from_memory, read=total - self.from_memory
+        )
+
+
+class Reply:
+    """One choice of a task. `tokens` is prompt and answer; `pending` of them have no cells yet."""
+
+    def __init__(
+        self, task: Task, choice: int, slot: Slot | None, chain: Chain, parser: Parser
+    ) -> None:
+        self.task = task
+        self.choice = choice
+        self.slot: Slot | None = slot
+        self.chain = chain
+        self.parser = parser
+        self.tokens = task.prompt
+        self.n_prompt = len(self.tokens)
+        self.stream = TextStream(task.stop)
+        self.first = 0.0
+        self.last = 0.0
+        self.finish: FinishReason | None = None
+        self.leader: Reply | None = None
+        """Whose prompt it will share; it waits until that is read."""
+
+    @property
+    def pending(self) -> int:
+        """Tokens without cells: 1 while it generates."""
+        return len(self.tokens) - (len(self.slot.tokens) if self.slot else 0)
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """For the scheduler."""
+        return (-self.task.request.priority, self.task.arrival)
+
+    @property
+    def generating(self) -> bool:
+        """Its next row gives a token of the answer, and nothing else is left to read."""
+        return self.first > 0 and self.pending == 1
+
+    @property
+    def written(self) -> int:
+        """Tokens chosen so far."""
+        return len(self.tokens) - self.n_prompt
+
+    def say(self, piece: bytes, info: tuple[TokenInfo, ...] = ()) -> None:
+        """Pass a token's bytes through stop strings and the parser to the client."""
+        self._send(self.parser.feed(self.stream.feed(piece)), info)
+
+    def _send(self, parts: Sequence[tuple[str, str]], info: tuple[TokenInfo, ...]) -> None:
+        emit, request = self.task.emit, self.task.request
+        for kind, text in parts:
+            if text or info:
+                emit(
+                    Delta(
+                        id=request.id, choice=self.choice, kind=_kind(kind), text=text, tokens=info
+                    )
+                )
+                info = ()
+        if info:  # a token whose character is not whole yet
+            emit(Delta(id=request.id, choice=self.choice, tokens=info))
+
+    def end(self, reason: FinishReason, vocab: Vocab) -> None:
+        """Send what was held back, and Finished."""
+        self._send(self.parser.feed(self.stream.end()), ())
+        self._send(self.parser.end(), ())
+        calls = self.parser.tool_calls
+        self.finish = "tool_calls" if calls and reason == "stop" else reason
+        cut = self.stream.stopped  # the text ends before the tokens do
+        start = self.n_prompt - len(self.task.forced)
+        self.task.emit(
+            Finished(
+                id=self.task.request.id,
+                choice=self.choice,
+                reason=self.finish,
+                usage=_with_completion(self.task.usage, self.written),
+                timings=self._timings(),
+                seed=self.chain.seed,
+                prompt_digest=self.task.read.digest,
+                tool_calls=calls,
+                tokens=() if cut else tuple(self.tokens[start:]),
+                vocab=vocab.digest,
+            )
+        )
+
+    def _timings(self) -> Timings:
+        task = self.task
+        now = time.perf_counter()
+        return Timings(
+            queued=(task.admitted or now) - task.arrived,
+            prompt=max(0.0, (task.prompt_done or now) - task.admitted) if task.admitted else 0.0,
+            first_token=self.first - task.arrived if self.first else 0.0,
+            generation=self.last - self.first,
+        )
+
+
+def _kind(kind: str) -> Literal["text", "thinking", "tool"]:
+    if kind == "thinking":
+        return "thinking"
+    return "tool" if kind == "tool" else "text"
+
+
+def _with_completion(usage: Usage, count: int) -> Usage:
+    return Usage(
+        prompt_tokens=usage.prompt_tokens,
+        from_memory=usage.from_memory,
+        from_disk=usage.from_disk,
+        read=usage.read,
+        completion_tokens=count,
+    )

@@ -1,0 +1,138 @@
+"""Who is computed next: pure policy, no ctypes, no clock of its own.
+
+Owns the order inside a batch (generating replies first, then chunks of prompts), how large a chunk
+may be while others generate, who is let in, and who gives way when the pool is full.
+"""
+
+from collections.abc import Sequence
+from statistics import median
+from typing import Final, Protocol
+
+from msgspec import Struct
+
+TARGET_SECONDS: Final = 0.3
+"""A neighbour waits about this long while a prompt is read beside it."""
+SMALLEST_CHUNK: Final = 16
+HEADROOM: Final = 64
+"""Cells kept for each reply when a request is let in, so that it does not give way at once."""
+
+
+class Reader(Protocol):
+    """A reply as the policy sees it."""
+
+    @property
+    def pending(self) -> int:
+        """Tokens that are not computed yet: 1 while it generates."""
+        ...
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """(-priority, arrival): smaller goes first, the largest gives way."""
+        ...
+
+
+class Share(Struct, frozen=True):
+    """What one reply gets of a batch."""
+
+    who: Reader
+    rows: int
+
+
+class ChunkSizer:
+    """How many prompt rows fit beside generating replies: a step's seconds per row, smoothed."""
+
+    def __init__(self, n_batch: int, target: float = TARGET_SECONDS) -> None:
+        self._n_batch = n_batch
+        self._target = target
+        self._per_row = 0.0
+
+    def observe(self, rows: int, seconds: float) -> None:
+        """A step that read `rows` prompt rows took `seconds`."""
+        if rows < SMALLEST_CHUNK:
+            return
+        cost = seconds / rows
+        self._per_row = cost if not self._per_row else 0.7 * self._per_row + 0.3 * cost
+
+    def rows(self, *, alone: bool) -> int:
+        """Prompt rows of the next step: the whole batch when nobody waits."""
+        if alone:
+            return self._n_batch
+        if not self._per_row:
+            return min(32, self._n_batch)
+        fitting = int(self._target / self._per_row)
+        return max(min(SMALLEST_CHUNK, self._n_batch), min(self._n_batch, fitting))
+
+
+def plan(
+    generating: Sequence[Reader], reading: Sequence[Reader], n_batch: int, chunk: int
+) -> list[Share]:
+    """Rows of the next batch: at most `n_batch`, of them at most `chunk` of prompts.
+
+    Generating replies get one row each. Readers share the chunk evenly, in order; what one does
+    not need goes to the next.
+    """
+    shares = [Share(reply, 1) for reply in sorted(generating, key=_order)[:n_batch]]
+    room = min(chunk, n_batch - len(shares))
+    waiting = sorted(reading, key=_order)
+    for position, reply in enumerate(waiting):
+        if room <= 0:
+            break
+        fair = max(SMALLEST_CHUNK, room // (len(waiting) - position))
+        rows = min(reply.pending, fair, room)
+        shares.append(Share(reply, rows))
+        room -= rows
+    return shares
+
+
+def fits(prompt: int, known: int, n: int, *, active: int, pool: int, headroom: int) -> bool:
+    """Whether a request may start beside what holds `active` cells of the pool."""
+    return active + (prompt - known) + n * min(headroom, HEADROOM) <= pool
+
+
+def gives_way(running: Sequence[Reader]) -> Reader | None:
+    """Who is put back when the pool is full: the youngest, never the only one."""
+    return max(running, key=_order) if len(running) > 1 else None
+
+
+def _order(reply: Reader) -> tuple[int, int]:
+    return reply.order
+
+
+class ThreadGovernor:
+    """Threads for generation: all, one less for a while when a neighbour steals time.
+
+    Two spinning threads on two cores suffer most from a busy neighbour: a step of more than 1.6
+    times the running median asks for one less; after 5 s all are tried again.
+    """
+
+    SLOW: Final = 1.6
+    RETRY_SECONDS: Final = 5.0
+    PATIENCE: Final = 3
+
+    def __init__(self, n_threads: int) -> None:
+        self.most = n_threads
+        self.n = n_threads
+        self._recent: list[float] = []
+        self._slow = 0
+        self._lowered = 0.0
+
+    def observe(self, seconds: float, now: float) -> int:
+        """A one-row step took `seconds`; returns the threads for the next."""
+        if self.n < self.most and now - self._lowered >= self.RETRY_SECONDS:
+            self._reset(self.most)
+            return self.n
+        usual = median(self._recent) if len(self._recent) >= 8 else 0.0
+        self._recent = [*self._recent[-31:], seconds]
+        self._slow = self._slow + 1 if usual and seconds > self.SLOW * usual else 0
+        if self._slow >= self.PATIENCE and self.n > 1 and self.n == self.most:
+            self._lowered = now
+            self._reset(self.n - 1)
+        return self.n
+
+    def forget(self) -> None:
+        """The steps to come are of another size: measure anew."""
+        self._recent, self._slow = [], 0
+
+    def _reset(self, n_threads: int) -> None:
+        self.n = n_threads
+        self.forget()
