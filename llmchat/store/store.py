@@ -55,6 +55,11 @@ class Store:
         """Everything that was said with these words; see `search.py`."""
         return search(self.db, words, limit=limit)
 
+    def last_model(self) -> str | None:
+        """The name of the model that wrote the newest reply."""
+        row = self.db.one("SELECT model FROM generation ORDER BY message DESC LIMIT 1")
+        return None if row is None else str(row[0])
+
     def changed(self) -> bool:
         """Whether another process has written since this was last asked.
 
@@ -203,8 +208,15 @@ def move_aside(path: Path) -> Path:
     return aside
 
 
-def _in_memory(face: str, error: LlmchatError | OSError) -> Store:
-    """The last resort: nothing of this session will be kept, and the notice says so."""
+def memory_store(face: str) -> Store:
+    """A store that is gone when it is closed."""
     db = connect(MEMORY)
     migrate(db, None)
-    return Store(db, None, face, [say("store.in_memory", reason=str(error).rstrip("."))])
+    return Store(db, None, face, [])
+
+
+def _in_memory(face: str, error: LlmchatError | OSError) -> Store:
+    """The last resort: nothing of this session will be kept, and the notice says so."""
+    store = memory_store(face)
+    store.notices.append(say("store.in_memory", reason=str(error).rstrip(".")))
+    return store

@@ -1,0 +1,204 @@
+"""From a file and the environment to `Settings`: strict about names, forgiving about mistakes.
+
+A mistake never stops the program and never hides: that one key keeps its default, and a problem
+names the file, the line, the key and the nearest name that exists.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Struct
+
+from llmchat.config.schema import LIMITS, MODEL_TABLES, TABLES, ModelTable, Settings, fields
+from llmchat.errors import ConfigError
+from llmchat.text import say
+
+PREFIX = "LLMCHAT_"
+
+SHORT_NAMES = {
+    "LLMCHAT_MODEL": "chat.model",
+    "LLMCHAT_THEME": "ui.theme",
+    "LLMCHAT_KEEP_ALIVE": "chat.keep_alive",
+}
+"""Variables with a name of their own; every other setting is LLMCHAT_TABLE_FIELD."""
+
+
+class Loaded(Struct, frozen=True, kw_only=True):
+    """What was found, and what was wrong with it, in sentences."""
+
+    settings: Settings = Settings()
+    problems: tuple[str, ...] = ()
+
+
+def read_file(path: Path) -> Loaded:
+    """The settings in `path`; defaults if there is no file, or none that can be read."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return Loaded()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        return Loaded(problems=(say("config.unreadable", path=path, reason=reason),))
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        return Loaded(problems=(say("config.syntax", path=path, reason=str(error)),))
+    reader = _Reader(lambda key: f"{path}:{_line_of(text, key)}")
+    return Loaded(settings=reader.settings(data), problems=tuple(reader.problems))
+
+
+def read_environment(environ: Mapping[str, str]) -> Loaded:
+    """The settings in `LLMCHAT_*`; variables that name no setting are somebody else's."""
+    names = {_variable(f"{table}.{name}"): (table, name) for table in TABLES for name in _of(table)}
+    for variable, key in SHORT_NAMES.items():
+        table, _, name = key.partition(".")
+        names[variable] = (table, name)
+    data: dict[str, Any] = {}
+    for variable, (table, name) in names.items():
+        text = environ.get(variable)
+        if text is not None:
+            data.setdefault(table, {})[name] = parse_text(text, _of(table)[name])
+    reader = _Reader(lambda key: _variable(key))
+    return Loaded(settings=reader.settings(data), problems=tuple(reader.problems))
+
+
+def parse_text(text: str, kind: object) -> object:
+    """What a person typed for a field of a type: TOML where that fits, else the text itself."""
+    candidates: list[object] = [text]
+    try:
+        candidates.insert(0, tomllib.loads(f"value = {text}")["value"])
+    except (tomllib.TOMLDecodeError, KeyError):
+        if "," in text:
+            candidates.append([item.strip() for item in text.split(",")])
+    candidates.append([text])
+    for candidate in candidates:
+        try:
+            msgspec.convert(candidate, kind)
+        except msgspec.ValidationError:
+            continue
+        return candidate
+    return text
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """A sentence with the name that was probably meant; empty if none is near."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return " " + say("config.nearest", name=close[0]) if close else ""
+
+
+def checked(key: str, value: object, kind: object) -> object:
+    """`value` as the type of a setting, within its limits.
+
+    Raises:
+        ConfigError: it is of another type, or out of range.
+    """
+    try:
+        converted: object = msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        reason = str(error).rstrip(".")
+        raise ConfigError("config.bad_value", key=key, value=value, reason=reason) from error
+    low, high = LIMITS.get(".".join(key.split(".")[-2:]), (UNSET, UNSET))
+    if isinstance(converted, (int, float)) and not isinstance(converted, bool):
+        is_low = low is not UNSET and converted < low
+        is_high = high is not UNSET and converted > high
+        if is_low or is_high or converted != converted:
+            least = "" if low is UNSET else low
+            most = "…" if high is UNSET else high
+            raise ConfigError("config.out_of_range", key=key, value=value, low=least, high=most)
+    return converted
+
+
+class _Reader:
+    """Collects what is right and complains about the rest."""
+
+    def __init__(self, where: Callable[[str], str]) -> None:
+        """`where` gives the place of a key, for the problem's sentence."""
+        self._where = where
+        self.problems: list[str] = []
+
+    def settings(self, data: dict[str, Any]) -> Settings:
+        found: dict[str, Any] = {}
+        for name, value in data.items():
+            if name in TABLES and isinstance(value, dict):
+                found[name] = TABLES[name](**self._table(name, TABLES[name], value))
+            elif name == "aliases" and isinstance(value, dict):
+                found[name] = self._aliases(value)
+            elif name == "models" and isinstance(value, dict):
+                found[name] = {
+                    model: self._model(f"models.{model}", table)
+                    for model, table in value.items()
+                    if self._is_table(f"models.{model}", table)
+                }
+            else:
+                self._unknown(name, [*TABLES, "aliases", "models"])
+        return Settings(**found)
+
+    def _table(self, prefix: str, table: type[Struct], data: dict[str, Any]) -> dict[str, Any]:
+        known = fields(table)
+        found: dict[str, Any] = {}
+        for name, value in data.items():
+            key = f"{prefix}.{name}"
+            if name not in known:
+                self._unknown(key, [f"{prefix}.{other}" for other in known])
+                continue
+            try:
+                found[name] = checked(key, value, known[name])
+            except ConfigError as error:
+                self._complain(key, error.sentence)
+        return found
+
+    def _aliases(self, data: dict[str, Any]) -> dict[str, str]:
+        for name, value in data.items():
+            if not isinstance(value, str):
+                self._complain(f"aliases.{name}", say("config.not_text", key=f"aliases.{name}"))
+        return {name: value for name, value in data.items() if isinstance(value, str)}
+
+    def _model(self, prefix: str, data: dict[str, Any]) -> ModelTable:
+        inner: dict[str, Any] = {
+            name: kind(**self._table(f"{prefix}.{name}", kind, data[name]))
+            for name, kind in MODEL_TABLES.items()
+            if name in data and self._is_table(f"{prefix}.{name}", data[name])
+        }
+        plain = {name: value for name, value in data.items() if name not in MODEL_TABLES}
+        return ModelTable(**self._table(prefix, ModelTable, plain), **inner)
+
+    def _is_table(self, key: str, value: object) -> bool:
+        if not isinstance(value, dict):
+            self._complain(key, say("config.not_a_table", key=key))
+        return isinstance(value, dict)
+
+    def _unknown(self, key: str, known: list[str]) -> None:
+        self._complain(key, say("config.unknown", key=key) + nearest(key, known))
+
+    def _complain(self, key: str, sentence: str) -> None:
+        self.problems.append(f"{self._where(key)}: {sentence}")
+
+
+def _of(table: str) -> dict[str, object]:
+    return fields(TABLES[table])
+
+
+def _variable(key: str) -> str:
+    return PREFIX + key.upper().replace(".", "_")
+
+
+def _line_of(text: str, key: str) -> int:
+    """The line where a dotted key is set; the first line if it cannot be told."""
+    *_, name = key.split(".")
+    table = ""
+    best = 1
+    for number, line in enumerate(text.splitlines(), 1):
+        bare = line.strip()
+        if bare.startswith("["):
+            table = bare.strip("[]").replace('"', "").replace("'", "").strip()
+            if table == key:
+                return number
+        if bare.split("=")[0].strip().strip("\"'") == name:
+            if f"{table}.{name}".lstrip(".") == key:
+                return number
+            best = number if best == 1 else best
+    return best

@@ -1,0 +1,149 @@
+"""Everything that `config.toml` may hold: tables, fields, types and limits.
+
+One sentence about each field is in the catalogue under `config.about_TABLE_FIELD`; docs/config.md
+is made from both. A new setting is a field here and a sentence there.
+"""
+
+from typing import Literal
+
+from msgspec import UNSET, Struct, UnsetType, field
+
+from llmchat.values import ChatSettings, Sampling, Wants
+
+
+class ChatTable(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`[chat]`: the fields of `ChatSettings` by the same names, sampling and load apart."""
+
+    model: str | None = None
+    system: str | None = None
+    thinking: bool | Literal["low", "medium", "high"] | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] | None = None
+    ignore_eos: bool | None = None
+    context_policy: Literal["stop", "drop-middle", "rolling", "ask"] | None = None
+    keep_alive: float | None = None
+    titles: Literal["words", "off"] = "words"
+
+
+class LibraryTable(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`[library]`: where models are looked for besides the stores that are known."""
+
+    folders: tuple[str, ...] = ()
+
+
+class UiTable(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`[ui]`: the chat screen."""
+
+    theme: str | None = None
+
+
+class ModelTable(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`[models."NAME"]`: what is set whenever that model is used."""
+
+    system: str | None = None
+    thinking: bool | Literal["low", "medium", "high"] | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] | None = None
+    context_policy: Literal["stop", "drop-middle", "rolling", "ask"] | None = None
+    keep_alive: float | None = None
+    sampling: Sampling = Sampling()
+    load: Wants = Wants()
+
+    def as_layer(self) -> ChatSettings:
+        """As a layer of chat settings."""
+        return ChatSettings(
+            system=self.system,
+            thinking=self.thinking,
+            max_tokens=self.max_tokens,
+            stop=self.stop,
+            context_policy=self.context_policy,
+            keep_alive=self.keep_alive,
+            sampling=self.sampling,
+            wants=self.load,
+        )
+
+
+class Settings(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The whole of `config.toml`."""
+
+    chat: ChatTable = ChatTable()
+    sampling: Sampling = Sampling()
+    load: Wants = Wants()
+    library: LibraryTable = LibraryTable()
+    ui: UiTable = UiTable()
+    aliases: dict[str, str] = field(default_factory=dict)
+    models: dict[str, ModelTable] = field(default_factory=dict)
+
+    def as_layer(self) -> ChatSettings:
+        """What it sets for every chat."""
+        chat = self.chat
+        return ChatSettings(
+            model=chat.model,
+            system=chat.system,
+            thinking=chat.thinking,
+            max_tokens=chat.max_tokens,
+            stop=chat.stop,
+            ignore_eos=chat.ignore_eos,
+            context_policy=chat.context_policy,
+            keep_alive=chat.keep_alive,
+            sampling=self.sampling,
+            wants=self.load,
+        )
+
+
+TABLES: dict[str, type[Struct]] = {
+    "chat": ChatTable,
+    "sampling": Sampling,
+    "load": Wants,
+    "library": LibraryTable,
+    "ui": UiTable,
+}
+"""The tables with a fixed set of fields."""
+
+MODEL_TABLES: dict[str, type[Struct]] = {"sampling": Sampling, "load": Wants}
+"""The tables inside `[models."NAME"]`."""
+
+Limit = tuple[float | UnsetType, float | UnsetType]
+
+LIMITS: dict[str, Limit] = {
+    "sampling.temperature": (0, 100),
+    "sampling.top_k": (0, UNSET),
+    "sampling.top_p": (0, 1),
+    "sampling.min_p": (0, 1),
+    "sampling.typical_p": (0, 1),
+    "sampling.xtc_probability": (0, 1),
+    "sampling.xtc_threshold": (0, 1),
+    "sampling.dynatemp_range": (0, UNSET),
+    "sampling.repeat_last_n": (-1, UNSET),
+    "sampling.repeat_penalty": (0, UNSET),
+    "sampling.mirostat": (0, 2),
+    "sampling.seed": (0, 2**32 - 1),
+    "load.n_ctx": (1, 2**31 - 1),
+    "load.n_threads": (1, 1024),
+    "load.n_batch": (1, 2**31 - 1),
+    "load.n_ubatch": (1, 2**31 - 1),
+    "load.n_cpu_moe": (0, UNSET),
+    "chat.max_tokens": (1, UNSET),
+    "chat.keep_alive": (-1, UNSET),
+}
+"""The least and the most that a number may be."""
+
+
+def fields(table: type[Struct]) -> dict[str, object]:
+    """The types of a table's plain fields, by name."""
+    import msgspec
+
+    return {
+        found.name: found.type
+        for found in msgspec.structs.fields(table)
+        if not (isinstance(found.type, type) and issubclass(found.type, Struct))
+    }
+
+
+def every_key() -> dict[str, object]:
+    """The type of each fixed setting by its dotted key, e.g. `sampling.temperature`."""
+    return {
+        f"{name}.{entry}": kind
+        for name, table in TABLES.items()
+        for entry, kind in fields(table).items()
+    }

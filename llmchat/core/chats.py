@@ -1,0 +1,441 @@
+"""Conversations and turns, as the faces use them: `rt.chats`.
+
+Owns what each verb means for the tree and which turns run. SQL is the store's, asking a model is
+the turn's. Every method is a coroutine, because the store has a thread of its own.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from enum import Enum
+from typing import Any, Final, TypeVar
+
+from msgspec import Struct
+
+from llmchat.core import prompting
+from llmchat.core.sessions import ModelSource, Sessions
+from llmchat.core.settings import Resolved, SettingsService, merge
+from llmchat.core.storing import StoreThread
+from llmchat.core.titles import title_from
+from llmchat.core.turn import Assignment, Services, Turn
+from llmchat.engine.protocol import ChatMessage, Messages
+from llmchat.errors import NotFound, UsageError
+from llmchat.store.search import Hit
+from llmchat.store.store import Store
+from llmchat.values import NOTHING_SET, ChatSettings, Conversation, Message, ModelFile, Part
+
+T = TypeVar("T")
+
+
+class Place(Enum):
+    """Where a message goes when no parent is named."""
+
+    LEAF = "leaf"
+
+
+LEAF: Final = Place.LEAF
+"""Below the active leaf; beside a question whose reply is still being written."""
+
+Words = str | Sequence[Part]
+
+Conversations = list[Conversation]
+Branch = list[Message]
+Hits = list[Hit]
+Turns = list[Turn]
+
+
+class ContextUse(Struct, frozen=True, kw_only=True):
+    """Tokens that a conversation takes, and may take."""
+
+    used: int
+    limit: int
+
+
+class Chats:
+    """Every conversation, and the turns that run."""
+
+    def __init__(
+        self,
+        storage: StoreThread,
+        models: ModelSource,
+        sessions: Sessions,
+        settings: SettingsService,
+        *,
+        face: str,
+        notice: Callable[[str], None],
+        used: Callable[[str], None],
+    ) -> None:
+        """`used` is told the name of each model that a turn has opened."""
+        self._storage = storage
+        self._models = models
+        self._sessions = sessions
+        self._settings = settings
+        self._source = "cli" if face == "cli" else "tui"
+        self._notice = notice
+        self._used = used
+        self._turns: dict[str, Turn] = {}
+        self._starting: set[asyncio.Task[Any]] = set()
+
+    @property
+    def _store(self) -> Store:
+        return self._storage.store
+
+    # Conversations
+
+    async def create(
+        self,
+        *,
+        title: str = "",
+        settings: ChatSettings = NOTHING_SET,
+        source: str | None = None,
+    ) -> Conversation:
+        """A new, empty one. Without a title it is named from its first words."""
+        source = source or self._source
+        return await self._storage.call(
+            self._store.conversations.create, title=title, settings=settings, source=source
+        )
+
+    async def list(
+        self,
+        *,
+        limit: int = 200,
+        offset: int = 0,
+        include_cli: bool = False,
+        deleted: bool = False,
+    ) -> Conversations:
+        """The ones used last come first, pinned ones before."""
+        return await self._storage.call(
+            self._store.conversations.list,
+            limit=limit,
+            offset=offset,
+            include_cli=include_cli,
+            deleted=deleted,
+        )
+
+    async def get(self, id_: str) -> Conversation:
+        """By its id. Raises NotFound."""
+        return await self._storage.call(self._store.conversations.get, id_)
+
+    async def find(self, text: str) -> Conversation:
+        """By id, the beginning or end of one, or exact title. Raises NotFound."""
+        return await self._storage.call(self._store.conversations.find, text)
+
+    async def last(self, *, include_cli: bool = True) -> Conversation | None:
+        """The one used last."""
+        return await self._storage.call(self._store.conversations.last, include_cli=include_cli)
+
+    async def rename(self, id_: str, title: str) -> None:
+        """Give it a title."""
+        await self._storage.call(self._store.conversations.rename, id_, title)
+
+    async def pin(self, id_: str, pinned: bool) -> None:
+        """Keep it at the top, or not."""
+        await self._storage.call(self._store.conversations.pin, id_, pinned)
+
+    async def file_under(self, id_: str, folder: str | None) -> None:
+        """Put it into a folder, or none."""
+        await self._storage.call(self._store.conversations.file_under, id_, folder)
+
+    async def delete(self, id_: str) -> None:
+        """Mark it as deleted; its turns are stopped."""
+        for turn in self.turns(id_):
+            turn.cancel()
+        await self._storage.call(self._store.conversations.delete, id_)
+
+    async def undelete(self, id_: str) -> None:
+        """Take the mark away."""
+        await self._storage.call(self._store.conversations.undelete, id_)
+
+    async def configure(self, id_: str, settings: ChatSettings) -> Conversation:
+        """Replace this conversation's own settings, whole."""
+        return await self._storage.call(self._store.conversations.configure, id_, settings)
+
+    async def search(self, words: str, *, limit: int = 50) -> Hits:
+        """Everything ever said with these words."""
+        return await self._storage.call(self._store.search, words, limit=limit)
+
+    async def changed(self) -> bool:
+        """Whether another process wrote to the store since this was last asked."""
+        return await self._storage.call(self._store.changed)
+
+    # The tree
+
+    async def branch(self, id_: str, leaf: str | None = None) -> Branch:
+        """From the root to `leaf`, or to the active leaf."""
+
+        def read() -> Branch:
+            end = leaf or self._store.conversations.get(id_).active_leaf
+            return self._store.tree.branch(id_, end)
+
+        return await self._storage.call(read)
+
+    async def message(self, message: str) -> Message:
+        """One message. Raises NotFound."""
+        return await self._storage.call(self._store.tree.get, message)
+
+    async def select(self, message: str) -> Branch:
+        """Make the newest branch through a message the active one, and return it."""
+
+        def choose() -> Branch:
+            leaf = self._store.tree.select(message)
+            return self._store.tree.branch(self._store.tree.get(leaf).conversation, leaf)
+
+        return await self._storage.call(choose)
+
+    async def fork(self, message: str) -> Conversation:
+        """A new conversation with copies of the branch up to a message."""
+
+        def copy() -> Conversation:
+            fresh = self._store.tree.fork(message, source=self._source)
+            return self._store.conversations.get(fresh)
+
+        return await self._storage.call(copy)
+
+    async def delete_message(self, message: str) -> None:
+        """Mark a message and what follows it; the turns that write there are stopped."""
+        for turn in self.turns():
+            if message in {reply.id for reply in turn.replies}:
+                turn.cancel()
+        await self._storage.call(self._store.tree.delete, message)
+
+    async def undelete_message(self, message: str) -> None:
+        """Undo `delete_message`."""
+        await self._storage.call(self._store.tree.undelete, message)
+
+    # Turns
+
+    async def send(
+        self,
+        id_: str,
+        parts: Words,
+        *,
+        parent: str | Place | None = LEAF,
+        once: ChatSettings = NOTHING_SET,
+    ) -> Turn:
+        """Save the user's words, then have them answered.
+
+        Returns:
+            The turn, whose words are on the disk.
+
+        Raises:
+            StoreError: the words could not be saved; nothing was asked.
+        """
+        words = as_parts(parts)
+        if not words:
+            raise UsageError("core.nothing_to_send")
+
+        def save() -> Assignment:
+            store = self._store
+            with store.db.transaction():
+                place = _leaf(store, id_) if isinstance(parent, Place) else parent
+                title = title_from("".join(part.text for part in words if part.kind == "text"))
+                asked, replies = store.writer.begin(
+                    id_,
+                    place,
+                    question=words,
+                    title=title if self._settings.settings.chat.titles == "words" else "",
+                )
+                return _assignment(store, id_, asked, replies, end=asked)
+
+        return await self._start(save, once)
+
+    async def regenerate(
+        self, message: str, n: int = 1, *, once: ChatSettings = NOTHING_SET
+    ) -> Turn:
+        """Answer again: `n` new versions beside a reply, or below a question."""
+        if n < 1:
+            raise UsageError("core.nothing_to_send")
+
+        def save() -> Assignment:
+            store = self._store
+            with store.db.transaction():
+                old = store.tree.get(message)
+                parent = old.parent if old.role == "assistant" else old.id
+                _, replies = store.writer.begin(old.conversation, parent, n=n)
+                return _assignment(store, old.conversation, None, replies, end=parent)
+
+        return await self._start(save, once)
+
+    async def continue_(self, message: str, *, once: ChatSettings = NOTHING_SET) -> Turn:
+        """A version of a reply that begins with its text and goes on."""
+
+        def save() -> Assignment:
+            store = self._store
+            with store.db.transaction():
+                old = store.tree.get(message)
+                if old.role != "assistant":
+                    raise UsageError("core.not_a_reply")
+                return _continuation(store, old, old.parts)
+
+        return await self._start(save, once)
+
+    async def edit(
+        self,
+        message: str,
+        parts: Words,
+        *,
+        rerun: bool = True,
+        once: ChatSettings = NOTHING_SET,
+    ) -> Turn | Message:
+        """A version of a message with other words.
+
+        With `rerun` a question is answered again, and a reply goes on from its new words; the
+        result is the turn. Without it the result is the new message.
+        """
+        words = as_parts(parts)
+
+        def save() -> Assignment | Message:
+            store = self._store
+            with store.db.transaction():
+                old = store.tree.get(message)
+                if rerun and old.role == "assistant":
+                    return _continuation(store, old, words)
+                if rerun:
+                    asked, replies = store.writer.begin(
+                        old.conversation, old.parent, question=words
+                    )
+                    return _assignment(store, old.conversation, asked, replies, end=asked)
+                fresh = store.tree.add(old.conversation, old.parent, old.role, words)
+                store.tree.set_active(old.conversation, fresh)
+                store.conversations.touch(old.conversation)
+                return store.tree.get(fresh)
+
+        if not rerun:
+            found = await self._storage.call(save)
+            assert isinstance(found, Message)
+            return found
+        return await self._start(save, once)
+
+    async def _start(self, save: Callable[[], Assignment | Message], once: ChatSettings) -> Turn:
+        """Save, then start the turn; whoever stops waiting meanwhile stops neither."""
+
+        async def begin() -> Turn:
+            assignment = await self._storage.call(save)
+            assert isinstance(assignment, Assignment)
+            turn = Turn(self._services(once), assignment)
+            self._turns[turn.id] = turn
+            turn.start()
+            return turn
+
+        return await self._unstoppable(begin())
+
+    async def _unstoppable(self, work: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.create_task(work)
+        self._starting.add(task)
+        task.add_done_callback(self._starting.discard)
+        return await asyncio.shield(task)
+
+    def _services(self, once: ChatSettings) -> Services:
+        def resolve(conversation: Conversation, model: str | None) -> Resolved:
+            return self._settings.layers(conversation, once, model)
+
+        return Services(
+            storage=self._storage,
+            models=self._models,
+            sessions=self._sessions,
+            resolve=resolve,
+            notice=self._notice,
+            used=self._used,
+        )
+
+    def turns(self, id_: str | None = None) -> Turns:
+        """The running ones, of one conversation or all."""
+        self._turns = {turn.id: turn for turn in self._turns.values() if not turn.done}
+        return [turn for turn in self._turns.values() if id_ in (None, turn.conversation)]
+
+    async def cancel(self, turn_id: str) -> None:
+        """Stop a turn and wait until its text is saved. A finished one is left as it is."""
+        turn = self._turns.get(turn_id)
+        if turn is not None and not turn.done:
+            turn.cancel()
+            await turn.ended()
+
+    async def aclose(self) -> None:
+        """Stop every turn, and wait until what they have is saved."""
+        while self._starting:
+            await asyncio.gather(*self._starting, return_exceptions=True)
+        running = self.turns()
+        for turn in running:
+            turn.cancel()
+        for turn in running:
+            await turn.ended()
+
+    # What is in force
+
+    async def resolved(self, id_: str, once: ChatSettings = NOTHING_SET) -> Resolved:
+        """Every setting in force and the layer that set it, the model's own included if loaded."""
+        conversation = await self.get(id_)
+        found = self._settings.layers(conversation, once)
+        model = await asyncio.to_thread(self._model, found)
+        if model is None:
+            return found
+        found = self._settings.layers(conversation, once, model.name)
+        session = self._sessions.live(model.identity)
+        if session is None:
+            return found
+        own = merge([("model", ChatSettings(sampling=session.facts.sampling))])
+        together = merge([("", found.values), ("model", own.values)])
+        return Resolved(values=together.values, sources=own.sources | found.sources)
+
+    def _model(self, found: Resolved) -> ModelFile | None:
+        try:
+            wanted = found.values.model
+            return self._models.resolve(wanted) if wanted else self._models.default()
+        except NotFound:
+            return None
+
+    async def count(self, id_: str, draft: str = "") -> ContextUse | None:
+        """Tokens of the conversation with a draft below it; None when no model is loaded."""
+        conversation = await self.get(id_)
+        found = self._settings.layers(conversation)
+        model = await asyncio.to_thread(self._model, found)
+        session = None if model is None else self._sessions.live(model.identity)
+        if session is None:
+            return None
+        lines = prompting.lines(await self.branch(id_), found.values.system, {})
+        messages = [line.message for line in lines]
+        if draft:
+            messages.append(ChatMessage(role="user", content=draft))
+        if not messages:
+            return ContextUse(used=0, limit=session.facts.n_ctx)
+        kwargs = prompting.template_kwargs(found.values)
+        prompt = Messages(messages=tuple(messages), template_kwargs=kwargs)
+        counted = await session.count(prompt)
+        return ContextUse(used=counted.tokens, limit=session.facts.n_ctx)
+
+
+def as_parts(words: Words) -> tuple[Part, ...]:
+    """What a face gives as parts; empty if there is nothing in it."""
+    if isinstance(words, str):
+        return (Part(kind="text", text=words),) if words.strip() else ()
+    return tuple(words)
+
+
+def _leaf(store: Store, id_: str) -> str | None:
+    """Where the next message goes; beside a question that is being answered right now."""
+    leaf = store.conversations.get(id_).active_leaf
+    if leaf is None:
+        return None
+    message = store.tree.get(leaf)
+    if message.status != "streaming" or message.parent is None:
+        return leaf
+    return store.tree.get(message.parent).parent
+
+
+def _assignment(
+    store: Store, id_: str, question: str | None, replies: tuple[str, ...], *, end: str | None
+) -> Assignment:
+    branch = store.tree.branch(id_, end)
+    return Assignment(
+        conversation=store.conversations.get(id_),
+        question=None if question is None else store.tree.get(question),
+        replies=tuple(store.tree.get(reply) for reply in replies),
+        branch=branch,
+        kept=store.writer.tokens([m.id for m in branch if m.role == "assistant"]),
+    )
+
+
+def _continuation(store: Store, old: Message, parts: tuple[Part, ...]) -> Assignment:
+    _, replies = store.writer.begin(old.conversation, old.parent, first_parts=parts)
+    assignment = _assignment(store, old.conversation, None, replies, end=replies[0])
+    assignment.continuing = True
+    return assignment

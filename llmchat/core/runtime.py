@@ -1,0 +1,119 @@
+"""The one place where the parts are put together, and taken apart again.
+
+`async with Runtime(...)` opens the store, reads the settings and knows the engine; leaving it stops
+the turns, saves what they have, lets go of the models and closes the store. No singletons: a
+program, or a test, has as many as it makes.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from llmchat.core.chats import Chats
+from llmchat.core.downloads import Downloads
+from llmchat.core.models import Models
+from llmchat.core.sessions import Sessions
+from llmchat.core.settings import SettingsService
+from llmchat.core.storing import StoreThread
+from llmchat.engine.session import Engine
+from llmchat.paths import Places
+from llmchat.store.store import Store, memory_store, open_store
+from llmchat.values import NOTHING_SET, ChatSettings
+
+
+class Runtime:
+    """Everything that a face works with. `notices`: sentences that the user should see."""
+
+    def __init__(
+        self,
+        *,
+        places: Places,
+        face: str,
+        environ: Mapping[str, str],
+        engine: Engine | None = None,
+        flags: ChatSettings = NOTHING_SET,
+        save: bool = True,
+    ) -> None:
+        self.notices: list[str] = []
+        self._places = places
+        self._face = face
+        self._environ = environ
+        self._save = save
+        self._engine = engine
+        self._last_model: str | None = None
+        self._storage = StoreThread()
+        self.settings = SettingsService(places, environ, flags)
+        self.models = build_models(
+            places, environ, self.settings, self._running_engine, lambda: self._last_model
+        )
+        self.downloads = Downloads(places=places, environ=environ, models=self.models)
+        self._sessions = Sessions(self.models)
+        self.chats = Chats(
+            self._storage,
+            self.models,
+            self._sessions,
+            self.settings,
+            face=face,
+            notice=self.notices.append,
+            used=self._note_model,
+        )
+
+    async def __aenter__(self) -> Self:
+        """Open the store; whatever state it is in, there is one afterwards."""
+        store = await self._storage.open(self._open_store)
+        self._last_model = await self._storage.call(store.last_model)
+        self.notices += [*self.settings.problems, *store.notices]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop the turns, save what they have, let go of the models, close the store."""
+        try:
+            await self.chats.aclose()
+        finally:
+            try:
+                await self._sessions.aclose()
+                if self._engine is not None:
+                    await self._engine.aclose()
+            finally:
+                await self._storage.close()
+
+    def _open_store(self) -> Store:
+        if not self._save:
+            return memory_store(self._face)
+        return open_store(self._places.database, self._places.state / "writers", face=self._face)
+
+    def _running_engine(self) -> Engine:
+        if self._engine is None:
+            # Sockets and processes: what a listing of conversations never needs.
+            from llmchat.engine.client import LocalEngine
+
+            self._engine = LocalEngine(self._places, face=self._face, environ=self._environ)
+        return self._engine
+
+    def _note_model(self, name: str) -> None:
+        self._last_model = name
+
+
+def build_models(
+    places: Places,
+    environ: Mapping[str, str],
+    settings: SettingsService,
+    engine: Callable[[], Engine] | None = None,
+    last_used: Callable[[], str | None] = lambda: None,
+) -> Models:
+    """The models service with what the settings say; enough alone for a listing."""
+    return Models(
+        places=places,
+        environ=environ,
+        engine_factory=engine,
+        aliases=settings.aliases,
+        folders=[Path(folder).expanduser() for folder in settings.folders],
+        default_model=settings.layers().values.model,
+        last_used=last_used,
+    )
