@@ -21,6 +21,7 @@ from llmchat.values import ModelFile
 if TYPE_CHECKING:
     from llmchat.hub.answers import RepoFile
     from llmchat.hub.client import HubClient
+    from llmchat.hub.config import HubConfig
 
 __all__ = ["DownloadPlan", "Downloads", "PlannedFile", "Progress", "Stage"]
 
@@ -31,7 +32,16 @@ _FIRST_ASK = 5.0
 class Downloads:
     """Plans and pulls. One instance may serve several threads."""
 
-    def __init__(self, *, places: Places, environ: Mapping[str, str], models: Models) -> None:
+    def __init__(
+        self,
+        *,
+        places: Places,
+        environ: Mapping[str, str],
+        models: Models,
+        config: "HubConfig | None" = None,
+    ) -> None:
+        """`config`: which hub, and how patiently; by default what `environ` says."""
+        self._config = config
         self._places = places
         # Nothing phones home: huggingface_hub reads this where we use it.
         self._environ = {**environ, "HF_HUB_DISABLE_TELEMETRY": "1"}
@@ -98,7 +108,7 @@ class Downloads:
         from llmchat.hub.client import HubClient
         from llmchat.hub.config import find_config
 
-        return HubClient(find_config(self._environ))
+        return HubClient(self._config or find_config(self._environ))
 
     def _plan_exact(self, entry: ShortName) -> DownloadPlan:
         """The plan for a name whose bytes are known: only where they come from is asked."""

@@ -18,7 +18,7 @@ from llmchat.errors import HubError, Interrupted
 from llmchat.hub.cache import RepoFolder, require_space
 from llmchat.hub.client import HubClient, Located
 from llmchat.hub.meter import Meter
-from llmchat.hub.partfile import CHUNK, PartFile
+from llmchat.hub.partfile import PartFile
 from llmchat.hub.plan import DownloadPlan, PlannedFile, Progress
 from llmchat.hub.retry import Patience, Transient
 
@@ -105,7 +105,7 @@ class _Transfer:
             _unblocked_by(self.stop, answer),
         ):
             _place(answer, file, part)
-            for piece in answer.iter_raw(CHUNK):
+            for piece in answer.iter_raw():
                 if self.stop.is_set():
                     raise Interrupted
                 part.append(piece)

@@ -1,0 +1,305 @@
+"""A hub for the tests, on loopback: what huggingface_hub 2.4.0 asks, and every way to misbehave.
+
+Two servers, so that the hub and its CDN are two origins. Faults are taken from queues, one for each
+answer; an empty queue is an honest server. The requests are kept, with the bytes that were sent.
+"""
+
+import hashlib
+import json
+import socket
+import struct
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+from urllib.parse import parse_qs, unquote, urlsplit
+
+COMMIT = "c" * 40
+_PIECE = 64 * 1024
+
+
+@dataclass
+class Fault:
+    """How one answer differs from an honest one. Unset fields change nothing."""
+
+    status: int | None = None
+    headers: dict[str, str | None] = field(default_factory=dict)
+    """Replaced or, with None, left out."""
+    body: bytes | None = None
+    cut: int | None = None
+    """Bytes of the body after which `end` happens."""
+    end: str = "rst"
+    """`rst`, `fin`, or `stall` (silent until the hub is closed)."""
+    flip: int | None = None
+    """Offset in the file of a byte that arrives wrong."""
+    ignore_range: bool = False
+    extra: bytes = b""
+    """Follows the body; counted in Content-Length when `lie` is not set."""
+    lie: bool = False
+    at: tuple[int, Callable[[], None]] | None = None
+    """After that many bytes of the body, call."""
+
+
+@dataclass
+class Request:
+    """One request as it came."""
+
+    server: str
+    method: str
+    path: str
+    headers: dict[str, str]
+
+
+class Hub:
+    """Repositories in memory, served on two ports. A context manager."""
+
+    def __init__(self) -> None:
+        self.repos: dict[str, dict[str, bytes]] = {}
+        self.commits: dict[str, str] = {}
+        self.requests: list[Request] = []
+        self.sent = 0
+        """Bytes of files that went out."""
+        self.hub_faults: deque[Fault] = deque()
+        self.cdn_faults: deque[Fault] = deque()
+        self.always: Fault | None = None
+        """Applied to each CDN answer when the queue is empty."""
+        self.token: str | None = None
+        self.direct = False
+        """A mirror that sends files itself, without a redirect."""
+        self.signature = 0
+        """Counts up: each redirect is another address."""
+        self.closing = threading.Event()
+        self._lock = threading.Lock()
+        self._servers: list[ThreadingHTTPServer] = []
+        self.endpoint = self._listen("hub")
+        self.cdn = self._listen("cdn")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def put(self, repo: str, files: dict[str, bytes], commit: str = COMMIT) -> None:
+        """Publish files as one commit, the `main` of a repository."""
+        self.repos[repo] = files
+        self.commits[repo] = commit
+
+    def close(self) -> None:
+        """End both servers and every connection that waits."""
+        self.closing.set()
+        for server in self._servers:
+            server.shutdown()
+            server.server_close()
+
+    def count(self, server: str, method: str) -> int:
+        """How many requests of a kind came."""
+        return sum(r.server == server and r.method == method for r in self.requests)
+
+    def note(self, request: Request) -> None:
+        """Keep a request."""
+        with self._lock:
+            self.requests.append(request)
+
+    def add_sent(self, count: int) -> None:
+        """Count bytes of a file."""
+        with self._lock:
+            self.sent += count
+
+    def next_fault(self, server: str) -> Fault:
+        """What the next answer shall do."""
+        with self._lock:
+            queue = self.hub_faults if server == "hub" else self.cdn_faults
+            if queue:
+                return queue.popleft()
+        return (self.always if server == "cdn" else None) or Fault()
+
+    def _listen(self, name: str) -> str:
+        handler = type(f"{name.title()}Handler", (_Handler,), {"hub": self, "name": name})
+        server = _Server(("127.0.0.1", 0), handler)
+        self._servers.append(server)
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        return f"http://127.0.0.1:{server.server_address[1]}"
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is what these tests are about."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    hub: Hub
+    name: str
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self._answer()
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def _answer(self) -> None:
+        headers = {key.lower(): value for key, value in self.headers.items()}
+        self.hub.note(Request(self.name, self.command, self.path, headers))
+        fault = self.hub.next_fault(self.name)
+        if fault.status is not None and fault.status >= 300 and not _is_redirect(fault):
+            self._send(fault.status, {}, fault.body or b"", fault)
+        elif self.name == "cdn":
+            self._file_bytes(fault)
+        else:
+            self._hub(fault)
+
+    def _hub(self, fault: Fault) -> None:
+        parts = unquote(urlsplit(self.path).path).strip("/").split("/")
+        if self.hub.token and self.headers.get("Authorization") != f"Bearer {self.hub.token}":
+            self._missing(401, "RepoNotFound", fault)
+        elif parts[:2] == ["api", "models"]:
+            self._api("/".join(parts[2:4]), parts[4:], fault)
+        elif len(parts) > 4 and parts[2] == "resolve":
+            self._resolve("/".join(parts[:2]), parts[3], "/".join(parts[4:]), fault)
+        else:
+            self._missing(404, "", fault)
+
+    def _api(self, repo: str, rest: list[str], fault: Fault) -> None:
+        files = self.hub.repos.get(repo)
+        if files is None:
+            self._missing(401, "RepoNotFound", fault)
+        elif rest[0] == "revision":
+            commit = self.hub.commits[repo]
+            if rest[1] not in ("main", commit):
+                self._missing(404, "RevisionNotFound", fault)
+                return
+            self._json({"id": repo, "sha": commit, "siblings": []}, fault)
+        else:
+            self._tree(files, fault)
+
+    def _tree(self, files: dict[str, bytes], fault: Fault) -> None:
+        """Pages of three entries, so that following `Link` is part of every test."""
+        page = int(parse_qs(urlsplit(self.path).query).get("page", ["0"])[0])
+        names = sorted(files)
+        entries = [_entry(name, files[name]) for name in names[page * 3 : page * 3 + 3]]
+        headers: dict[str, str | None] = {}
+        if len(names) > page * 3 + 3:
+            path = urlsplit(self.path).path
+            headers["Link"] = f'<{path}?recursive=true&page={page + 1}>; rel="next"'
+        self._json(entries, fault, headers)
+
+    def _resolve(self, repo: str, commit: str, path: str, fault: Fault) -> None:
+        files = self.hub.repos.get(repo)
+        if files is None:
+            self._missing(401, "RepoNotFound", fault)
+        elif path not in files:
+            self._missing(404, "EntryNotFound", fault)
+        elif self.hub.direct:
+            self._file_bytes(fault, files[path])
+        else:
+            content = files[path]
+            self.hub.signature += 1
+            headers: dict[str, str | None] = {
+                "Location": f"{self.hub.cdn}/{repo}/{path}?signature={self.hub.signature}",
+                "X-Repo-Commit": self.hub.commits[repo],
+                "X-Linked-ETag": f'"{hashlib.sha256(content).hexdigest()}"',
+                "X-Linked-Size": str(len(content)),
+                "Accept-Ranges": "bytes",
+            }
+            self._send(fault.status or 302, headers, b"", fault)
+
+    def _file_bytes(self, fault: Fault, content: bytes | None = None) -> None:
+        if content is None:
+            parts = unquote(urlsplit(self.path).path).strip("/").split("/")
+            content = self.hub.repos["/".join(parts[:2])]["/".join(parts[2:])]
+        start, status = 0, fault.status or 200
+        headers: dict[str, str | None] = {"ETag": '"cdn-has-its-own"'}
+        asked = self.headers.get("Range")
+        if asked and not fault.ignore_range:
+            start = int(asked.removeprefix("bytes=").removesuffix("-"))
+            if start >= len(content):
+                self._send(416, {"Content-Range": f"bytes */{len(content)}"}, b"", fault)
+                return
+            status = fault.status or 206
+            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        body = bytearray(content[start:])
+        if fault.flip is not None and fault.flip >= start:
+            body[fault.flip - start] ^= 1
+        self._send(status, headers, bytes(body), fault, is_file=True)
+
+    def _missing(self, status: int, code: str, fault: Fault) -> None:
+        headers: dict[str, str | None] = {"X-Error-Code": code} if code else {}
+        self._send(status, headers, json.dumps({"error": "\x1b]0;no\x07"}).encode(), fault)
+
+    def _json(
+        self, value: object, fault: Fault, headers: dict[str, str | None] | None = None
+    ) -> None:
+        body = json.dumps(value).encode() if fault.body is None else fault.body
+        more = {"Content-Type": "application/json"} | (headers or {})
+        self._send(fault.status or 200, more, body, fault)
+
+    def _send(
+        self,
+        status: int,
+        headers: dict[str, str | None],
+        body: bytes,
+        fault: Fault,
+        *,
+        is_file: bool = False,
+    ) -> None:
+        body += b"" if fault.lie else fault.extra
+        headers = {"Content-Length": str(len(body)), **headers, **fault.headers}
+        self.send_response(status)
+        for name, value in headers.items():
+            if value is not None:
+                self.send_header(name, value)
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        self._body(body + (fault.extra if fault.lie else b""), fault, is_file)
+
+    def _body(self, body: bytes, fault: Fault, is_file: bool) -> None:
+        end = len(body) if fault.cut is None else min(fault.cut, len(body))
+        alarm = fault.at
+        place = 0
+        while place < end:
+            stop = min(place + _PIECE, end)
+            if alarm is not None and place <= alarm[0] < stop:
+                stop = max(alarm[0], place + 1)
+            self.wfile.write(body[place:stop])
+            if is_file:
+                self.hub.add_sent(stop - place)
+            place = stop
+            if alarm is not None and place >= alarm[0]:
+                alarm[1]()
+                alarm = None
+        if fault.cut is not None:
+            self._break(fault.end)
+
+    def _break(self, how: str) -> None:
+        self.close_connection = True
+        if how == "stall":
+            self.hub.closing.wait(30)
+        elif how == "rst":
+            linger = struct.pack("ii", 1, 0)
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            self.connection.close()
+
+
+def _is_redirect(fault: Fault) -> bool:
+    return fault.status in (301, 302, 303, 307, 308)
+
+
+def _entry(name: str, content: bytes) -> dict[str, object]:
+    digest = hashlib.sha256(content).hexdigest()
+    return {
+        "type": "file",
+        "oid": hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest(),
+        "size": len(content),
+        "path": name,
+        "lfs": {"oid": digest, "size": len(content), "pointerSize": 134},
+    }
