@@ -17,7 +17,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run a worker; returns its exit code."""
     os.environ["GGML_NO_BACKTRACE"] = "1"
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    return shell.main(sys.argv[1:] if argv is None else argv, make_backend)
+    return shell.main(sys.argv if argv is None else argv, make_backend)
 
 
 def make_backend(_assignment: Assignment) -> Backend:

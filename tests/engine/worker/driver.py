@@ -7,6 +7,7 @@ from pathlib import Path
 
 from llmchat.engine.protocol import Delta, Event, Failed, Finished, Generate, Plan
 from llmchat.engine.worker.loop import LlamaBackend
+from llmchat.errors import LlmchatError
 from llmchat.values import ModelFile, Wants
 
 DEADLINE = 100.0
@@ -68,7 +69,7 @@ class Driver:
     def __init__(self, path: Path, wants: Wants) -> None:
         self.backend = LlamaBackend()
         self.plan: Plan | None = None
-        self.error: BaseException | None = None
+        self.error: LlmchatError | None = None
         self._ready = threading.Event()
         self._ids = 0
         self._thread = threading.Thread(target=self._main, args=(path, wants))
@@ -84,7 +85,7 @@ class Driver:
             self.facts = self.backend.load(
                 model, wants, progress=lambda _loading: None, proceed=self._proceed
             )
-        except BaseException as error:  # noqa: BLE001  (handed to the test's thread)
+        except LlmchatError as error:
             self.error = error
             return
         finally:
@@ -96,7 +97,7 @@ class Driver:
         return True
 
     def ask(self, request: Generate) -> Asked:
-        asked = Asked(request.n)
+        asked = Asked(max(1, request.n))
         asked.cancel = self.backend.submit(request, asked.emit)
         return asked
 
