@@ -12,6 +12,8 @@ from msgspec import Struct
 from llmchat.values import ModelFile, Wants
 
 DEFAULT_KEEP_ALIVE = 300.0
+LEFT = "llmchat: leaving: "
+"""Begins the log line of a worker that leaves by itself, for clients who are not its parent."""
 
 
 class Leaving(IntEnum):
@@ -39,6 +41,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     outbox_bytes: int = 8 * 1024 * 1024
     unread: float = 60.0
     """A client that reads nothing for this long while something runs is let go."""
+    stuck: float = 30.0
+    """Without clients, busy, and its loop not moving for this long: it leaves."""
     farewell: float = 10.0
     """From stopping the backend to leaving without it."""
     connections: int = 256

@@ -1,56 +1,61 @@
-"""The local engine: finds or starts worker processes, and talks to them for core.
+"""The local engine: opens models in worker processes, and talks to them for core.
 
-Owns find-or-start, the handshake, sharing and replacing, and what happens when a worker dies.
-Refuses bytes and queues (link.py), processes (starting.py), and everything a worker decides itself.
+Owns the handshake, sharing and replacing, listing and stopping. Refuses bytes and queues (link.py),
+the race to start one (finding.py), processes (starting.py), and what a worker decides itself.
 """
 
 import asyncio
 import os
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 
 from llmchat.engine import starting
-from llmchat.engine.assignment import DEFAULT_KEEP_ALIVE, Assignment, Limits
-from llmchat.engine.link import Link, fresh
+from llmchat.engine.assignment import Limits
+from llmchat.engine.cancelling import see_it_end
+from llmchat.engine.finding import FREE_LOCK, Finder, Starter
+from llmchat.engine.link import Link, Waiting, fresh
 from llmchat.engine.local_session import LocalSession
 from llmchat.engine.protocol import (
     Facts,
-    Hello,
+    Failed,
     LoadFailed,
     Loading,
     Plan,
     Proceed,
-    ProtocolError,
     Ready,
     Shutdown,
     StatusRequest,
     Welcome,
     WorkerStatus,
 )
-from llmchat.engine.registry import Registry, digest
+from llmchat.engine.registry import Registry
 from llmchat.engine.session import OnProgress, Session
-from llmchat.engine.starting import Child
 from llmchat.engine.wanting import satisfies
 from llmchat.errors import EngineError, ModelBusy, WorkerDied
 from llmchat.paths import Places
 from llmchat.text.cleaning import clean_line
 from llmchat.values import ModelFile, Wants
 
-REAL = "llmchat.engine.worker"
-SCRIPTED = "llmchat.engine.scripted"
 _WELCOME = 30.0
 """A worker greets as soon as Python is up, whatever it loads; slow disks included."""
-_FREE_LOCK = 30.0
-_POLL = 0.02
 _STATUS = 2.0
-_CHILD_END = 0.3
 _TRIES = 2
 _REPLACEMENTS = 3
+_VARIABLE = "LLMCHAT_ENGINE"
+_SCRIPTED = "scripted"
 
 
 class LocalEngine:
-    """Workers of this user on this machine. `face` names the client: `tui`, `run`."""
+    """Workers of this user on this machine.
+
+    Args:
+        places: where sockets and logs are.
+        face: who asks, for other clients' eyes: `tui`, `run`.
+        environ: what workers get (starting.allowed) and where LLMCHAT_ENGINE is read.
+        scripted: start scripted workers with this script; unset, LLMCHAT_ENGINE decides.
+        keep_alive: this client's wish for every worker that it uses; None = what stands.
+        limits: a worker's patience, for tests.
+    """
 
     def __init__(
         self,
@@ -62,18 +67,23 @@ class LocalEngine:
         keep_alive: float | None = None,
         limits: Limits | None = None,
     ) -> None:
-        wish = environ.get("LLMCHAT_ENGINE", "")
-        if scripted is None and wish.split(":")[0] == "scripted":
-            scripted = wish.partition(":")[2]
-        self._places = places
-        self._registry = Registry(places.run)
-        self._environ = environ
-        self._script = scripted
-        self._keep_alive = keep_alive
-        self._limits = limits or Limits()
+        engine, _, script = environ.get(_VARIABLE, "").partition(":")
+        if scripted is None and engine == _SCRIPTED:
+            scripted = script
         self._label = f"{face} {os.getpid()}"
-        self._children: dict[str, Child] = {}
+        starter = Starter(self._label, environ, scripted, keep_alive, limits or Limits())
+        self._finder = Finder(places, starter)
         self._sessions: set[LocalSession] = set()
+        self._cancels: set[asyncio.Task[None]] = set()
+
+    @property
+    def registry(self) -> Registry:
+        """Sockets, locks and deaths of this user's workers."""
+        return self._finder.registry
+
+    def name(self, model: ModelFile) -> str:
+        """What this client's workers for a model are called in the registry."""
+        return self._finder.name(model)
 
     # opening
 
@@ -81,86 +91,43 @@ class LocalEngine:
         self, model: ModelFile, wants: Wants, on_progress: OnProgress | None = None
     ) -> Session:
         """A session with a ready worker; see session.Engine.open."""
-        self._registry.prepare()
-        name = digest(model.identity, self._script)
+        self.registry.prepare()
+        name = self.name(model)
         tries = replacements = 0
         while True:
-            link, started = await self._find_or_start(name, model, wants)
+            link, started = await self._finder.find_or_start(name, model, wants)
             try:
                 facts = await self._until_ready(link, model, on_progress)
                 if started or await self._suits(link, model, facts, wants, replacements):
                     return self._session(name, link, facts)
                 replacements += 1
-                await link.aclose()
             except WorkerDied:
-                await link.aclose()
                 tries += 1
-                if tries >= _TRIES or self._registry.keeps_dying(name):
+                if tries >= _TRIES or self.registry.keeps_dying(name):
+                    await link.aclose()
                     raise
             except BaseException:
                 await link.aclose()
                 raise
+            await link.aclose()
 
     def _session(self, name: str, link: Link, facts: Facts) -> LocalSession:
-        session = LocalSession(link, facts, self._label, on_close=self._sessions.discard)
+        def cancelled(request: int, queue: Waiting, choices: int) -> None:
+            watch = see_it_end(
+                link,
+                request,
+                queue,
+                choices=choices,
+                label=self._label,
+                end=lambda pid: self._end(name, pid),
+            )
+            task = asyncio.create_task(watch)
+            self._cancels.add(task)
+            task.add_done_callback(self._cancels.discard)
+
+        session = LocalSession(link, facts, on_close=self._sessions.discard, on_cancel=cancelled)
         self._sessions.add(session)
         return session
-
-    async def _find_or_start(self, name: str, model: ModelFile, wants: Wants) -> tuple[Link, bool]:
-        """A greeted link, and whether we started the worker just now."""
-        deadline = time.monotonic() + _FREE_LOCK
-        started = False
-        while True:
-            link = await self._connect(name)
-            if link is not None:
-                return link, started
-            with self._registry.lock(name) as held:
-                if held is not None:
-                    self._start(name, model, wants, held)
-                    started = True
-                    continue
-            # Somebody starts it, or it is leaving.
-            if time.monotonic() > deadline:
-                raise EngineError("engine.no_answer", model=model.name, recoverable=True)
-            await asyncio.sleep(_POLL)
-
-    async def _connect(self, name: str) -> Link | None:
-        async def autopsy(unreadable: ProtocolError | None) -> WorkerDied:
-            return await self._autopsy(name, unreadable)
-
-        link = await Link.connect(self._registry.socket_path(name), autopsy)
-        if link is not None:
-            link.send(Hello(client=self._label, pid=os.getpid(), keep_alive=self._keep_alive))
-        return link
-
-    def _start(self, name: str, model: ModelFile, wants: Wants, lock_fd: int) -> None:
-        if self._registry.keeps_dying(name):
-            raise self._kept_dying(name, model)
-        log = starting.new_log(self._places.logs, name)
-        try:
-            with self._registry.listen(name) as listener:
-                assignment = Assignment(
-                    model=model,
-                    wants=wants,
-                    name=name,
-                    run=str(self._registry.run),
-                    listen_fd=listener.fileno(),
-                    lock_fd=lock_fd,
-                    keep_alive=(
-                        DEFAULT_KEEP_ALIVE if self._keep_alive is None else self._keep_alive
-                    ),
-                    script=self._script or "",
-                    limits=self._limits,
-                )
-                module = REAL if self._script is None else SCRIPTED
-                self._children[name] = starting.start(
-                    module, assignment, listener, log=log, environ=self._environ
-                )
-        except OSError as error:
-            self._registry.socket_path(name).unlink(missing_ok=True)
-            raise EngineError(
-                "engine.cannot_start", model=model.name, reason=error.strerror or str(error)
-            ) from error
 
     async def _until_ready(
         self, link: Link, model: ModelFile, on_progress: OnProgress | None
@@ -178,7 +145,7 @@ class LocalEngine:
                 return event.facts
             if isinstance(event, LoadFailed):
                 raise EngineError(
-                    "engine.load_failed", model=model.name, reason=clean_line(event.message)
+                    "engine.not_loaded", model=model.name, reason=clean_line(event.message)
                 )
             if isinstance(event, Plan):
                 link.send(Proceed())
@@ -211,21 +178,20 @@ class LocalEngine:
         return False
 
     async def _ask_status(self, link: Link) -> WorkerStatus:
-        number, queue = link.new_request()
-        answer = await link.ask(StatusRequest(id=number), number, queue)
+        answer = await link.ask(lambda number: StatusRequest(id=number))
         if not isinstance(answer, WorkerStatus):
             raise EngineError("engine.bad_frame", reason=type(answer).__name__)
         return answer
 
     async def _ask_to_leave(self, link: Link, *, if_idle: bool = True) -> bool:
-        """Whether it agrees; then wait until it is gone."""
+        """Whether it agrees; then wait until it has closed the connection."""
         number, queue = link.new_request()
         link.send(Shutdown(id=number, if_idle=if_idle))
         while True:
             answer = await queue.get()
             if isinstance(answer, WorkerDied):
                 return True
-            if getattr(answer, "code", "") == "busy":
+            if isinstance(answer, Failed):
                 link.forget(number)
                 return False
 
@@ -233,11 +199,12 @@ class LocalEngine:
 
     async def live(self) -> list[WorkerStatus]:
         """Every live worker of this user; stale sockets are removed on the way."""
-        found = await asyncio.gather(*(self._status_of(name) for name in self._registry.names()))
+        names = self.registry.names()
+        found = await asyncio.gather(*(self._status_of(name) for name in names))
         return [status for status in found if status is not None]
 
     async def _status_of(self, name: str) -> WorkerStatus | None:
-        link = await self._look(name)
+        link = await self._finder.look(name)
         if link is None:
             return None
         try:
@@ -247,27 +214,16 @@ class LocalEngine:
         finally:
             await link.aclose()
 
-    async def _look(self, name: str) -> Link | None:
-        """A link that has not greeted: it does not count as a client."""
-
-        async def autopsy(_unreadable: ProtocolError | None) -> WorkerDied:
-            return WorkerDied()
-
-        link = await Link.connect(self._registry.socket_path(name), autopsy)
-        if link is None:
-            self._registry.remove_stale(name)
-        return link
-
     async def stop(self, pid: int, *, force: bool = False) -> bool:
-        """End a live worker; see session.Engine.stop."""
-        for name in self._registry.names():
+        """End a live worker; see session.Engine.stop. False also if there is none."""
+        for name in self.registry.names():
             status = await self._status_of(name)
             if status is not None and status.pid == pid:
                 return await self._stop(name, pid, force=force)
         return False
 
     async def _stop(self, name: str, pid: int, *, force: bool) -> bool:
-        link = await self._look(name)
+        link = await self._finder.look(name)
         if link is None:
             return True
         try:
@@ -275,54 +231,28 @@ class LocalEngine:
             leaves = await asyncio.wait_for(agreed, starting.PATIENCE if force else _WELCOME)
             if not leaves:
                 return False
-            if await starting.gone_within(_FREE_LOCK, self._registry, name):
+            if await starting.gone_within(FREE_LOCK, self.registry, name):
                 return True
         except TimeoutError:
             if not force:
                 return False
         finally:
             await link.aclose()
-        await starting.end(pid, self._registry, name)
+        await self._end(name, pid)
         return True
+
+    async def _end(self, name: str, pid: int) -> None:
+        self._finder.ended_by_us.add(pid)
+        await starting.end(pid, self.registry, name)
 
     def forget_deaths(self, model: ModelFile) -> None:
         """Somebody asked for this model: a crash loop no longer keeps it from being started."""
-        self._registry.forget_deaths(digest(model.identity, self._script))
-
-    # how it ended
-
-    async def _autopsy(self, name: str, unreadable: ProtocolError | None) -> WorkerDied:
-        log = starting.find_log(self._places.logs, name)
-        if unreadable is not None:
-            return WorkerDied(signal=clean_line(str(unreadable)), last_lines=())
-        child = self._children.get(name)
-        how = await _how_it_ended(child) if child else ""
-        lines = starting.last_lines(log)
-        how = how or starting.signal_in(lines)
-        if how and how not in starting.CLEAN_EXITS and child:
-            self._registry.note_death(name, child.pid, how)
-        return WorkerDied(signal=how or "?", last_lines=lines)
-
-    def _kept_dying(self, name: str, model: ModelFile) -> WorkerDied:
-        deaths = self._registry.deaths(name)
-        return WorkerDied(
-            "engine.keeps_dying",
-            signal=deaths[-1].how,
-            last_lines=starting.last_lines(starting.find_log(self._places.logs, name)),
-            model=model.name,
-            count=len(deaths),
-        )
+        self.registry.forget_deaths(self.name(model))
 
     async def aclose(self) -> None:
         """Close every session that is still open."""
+        for task in list(self._cancels):
+            task.cancel()
         for session in list(self._sessions):
             with suppress(EngineError):
                 await session.aclose()
-
-
-async def _how_it_ended(child: Child) -> str:
-    for _ in range(round(_CHILD_END / _POLL)):
-        if child.ended.is_set():
-            break
-        await asyncio.sleep(_POLL)
-    return child.how

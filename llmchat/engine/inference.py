@@ -7,7 +7,9 @@ function on the shell's thread; touches no socket.
 
 import fcntl
 import os
+import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,9 +87,10 @@ class Inference:
             if self._load():
                 self._backend.run()
             clean = True
-        finally:
-            # An exception goes on to the thread's excepthook, and so into the log.
-            self._post(lambda: self._listener.on_ended(clean))
+        except Exception:  # noqa: BLE001 - the worker loop: whatever it was, clients must hear of it
+            traceback.print_exc()
+            sys.stderr.flush()
+        self._post(lambda: self._listener.on_ended(clean))
 
     def _load(self) -> bool:
         with self._turn_to_load() as mine:

@@ -15,13 +15,14 @@ from llmchat.engine.protocol import (
     Event,
     ProtocolError,
     Request,
+    Welcome,
     decode_event,
     encode,
     frame_length,
 )
 from llmchat.errors import WorkerDied
 
-Autopsy = Callable[[ProtocolError | None], Awaitable[WorkerDied]]
+Autopsy = Callable[["Link", ProtocolError | None], Awaitable[WorkerDied]]
 """Says how the worker at the other end ended; given what was unreadable, if something was."""
 
 Waiting = asyncio.Queue[Event | WorkerDied]
@@ -51,8 +52,10 @@ class Link:
         self._waiting: dict[int, Waiting] = {}
         self._last_id = 0
         self._closed = False
+        self._lost = False
         self.life: Waiting = asyncio.Queue()
         """Events of no request: Welcome, Plan, Loading, Ready, LoadFailed; then how it ended."""
+        self.welcome = Welcome()
         self.death: WorkerDied | None = None
         self._task = asyncio.create_task(self._read())
 
@@ -68,7 +71,12 @@ class Link:
     @property
     def alive(self) -> bool:
         """Neither closed by us nor ended by the other side."""
-        return not self._closed and self.death is None and not self._task.done()
+        return not self._closed and not self._lost
+
+    @property
+    def waiting(self) -> int:
+        """Requests that have not been given back with `forget`."""
+        return len(self._waiting)
 
     # asking
 
@@ -95,17 +103,18 @@ class Link:
         if self.alive:
             self._writer.write(frame)
 
-    async def ask(self, request: Request, request_id: int, queue: Waiting) -> Event:
-        """Send a request that has one answer, and wait for it.
+    async def ask(self, make: Callable[[int], Request]) -> Event:
+        """Send a request that has one answer, made for a fresh id, and wait for it.
 
         Raises:
             WorkerDied: the worker is gone.
         """
+        number, queue = self.new_request()
         try:
-            self.send(request)
+            self.send(make(number))
             answer = await queue.get()
         finally:
-            self.forget(request_id)
+            self.forget(number)
         if isinstance(answer, WorkerDied):
             raise fresh(answer)
         return answer
@@ -117,22 +126,32 @@ class Link:
         try:
             while True:
                 event = await read_frame(self._reader)
-                queue = self._waiting.get(event.id) if event.id else self.life
-                if queue is not None:
-                    queue.put_nowait(event)
+                self._hand_out(event)
         except (EOFError, OSError):
             pass
         except ProtocolError as error:
             unreadable = error
-        if self._closed:
-            return
-        self._writer.close()
-        self.death = await self._autopsy(unreadable)
+        if not self._closed:
+            self._lost = True
+            self._writer.close()
+            self._end(await self._autopsy(self, unreadable))
+
+    def _hand_out(self, event: Event) -> None:
+        if isinstance(event, Welcome):
+            self.welcome = event
+        queue = self._waiting.get(event.id) if event.id else self.life
+        if queue is not None:
+            queue.put_nowait(event)
+
+    def _end(self, death: WorkerDied) -> None:
+        self.death = death
         for queue in (self.life, *self._waiting.values()):
-            queue.put_nowait(self.death)
+            queue.put_nowait(death)
 
     async def aclose(self) -> None:
-        """Close; nothing is waited for but our own task."""
+        """Close. Who still waits for an answer gets an error."""
+        if not self._closed and self.death is None:
+            self._end(WorkerDied("engine.closed"))
         self._closed = True
         self._writer.close()
         self._task.cancel()

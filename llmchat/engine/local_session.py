@@ -39,12 +39,17 @@ class LocalSession:
     """See session.Session."""
 
     def __init__(
-        self, link: Link, facts: Facts, label: str, *, on_close: Callable[["LocalSession"], None]
+        self,
+        link: Link,
+        facts: Facts,
+        *,
+        on_close: Callable[["LocalSession"], None],
+        on_cancel: Callable[[int, Waiting, int], None],
     ) -> None:
         self._link = link
         self._facts = facts
-        self._label = label
         self._on_close = on_close
+        self._on_cancel = on_cancel
 
     @property
     def facts(self) -> Facts:
@@ -59,7 +64,7 @@ class LocalSession:
     async def generate(self, request: Generate) -> AsyncGenerator[GenerateEvent, None]:
         """Run a request; see session.Session.generate."""
         number, queue = self._link.new_request()
-        left = request.n
+        left = max(1, request.n)  # a worker refuses fewer with Failed
         over = False
         try:
             self._link.send(replace(request, id=number))
@@ -77,11 +82,8 @@ class LocalSession:
             if over:
                 self._link.forget(number)
             else:
-                self._cancel(number, queue)
-
-    def _cancel(self, number: int, _queue: Waiting) -> None:
-        self._link.send(Cancel(id=0, target=number))
-        self._link.forget(number)
+                self._link.send(Cancel(id=0, target=number))
+                self._on_cancel(number, queue, left)
 
     async def render(self, prompt: Prompt) -> Rendered:
         """The exact text and tokens that the model would read."""
@@ -116,8 +118,7 @@ class LocalSession:
         await self._link.aclose()
 
     async def _ask(self, make: Callable[[int], Request], expected: type[Answer]) -> Answer:
-        number, queue = self._link.new_request()
-        answer = await self._link.ask(make(number), number, queue)
+        answer = await self._link.ask(make)
         if isinstance(answer, Failed):
             raise _failure(answer)
         if not isinstance(answer, expected):

@@ -115,7 +115,7 @@ class Reception:
             connection.outbox.put(refusal(request.id, "busy", "engine.busy_now"))
             return
         connection.outbox.put(Done(id=request.id))
-        self._shell.leave(Leaving.CLEAN)
+        self._shell.leave(Leaving.CLEAN, f"asked by {connection.client or 'a client'}")
 
     def _work(self, connection: Connection, work: Work) -> None:
         shell = self._shell

@@ -112,6 +112,14 @@ class Registry:
         finally:
             os.close(descriptor)
 
+    def held(self, name: str) -> bool:
+        """Whether a worker of this name lives, or is being started."""
+        try:
+            with self.lock(name) as descriptor:
+                return descriptor is None
+        except OSError:
+            return False
+
     def listen(self, name: str) -> socket.socket:
         """A new listening socket in place of a stale one. Only under the lock."""
         path = self.socket_path(name)

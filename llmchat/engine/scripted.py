@@ -64,6 +64,7 @@ class Job:
         self.emit = emit
         self.arrived = time.monotonic()
         self.cancelled = threading.Event()
+        self.passed: set[Stage] = set()
 
 
 class ScriptedBackend:
@@ -76,7 +77,6 @@ class ScriptedBackend:
         self._pending = 0
         self._step = 0
         self._used = 0
-        self._seen: set[str] = set()
         self.shell: Shell | None = None
 
     # Backend
@@ -300,6 +300,10 @@ class ScriptedBackend:
 
     def _stage(self, stage: Stage, script: Script, job: Job | None = None) -> None:
         """Do what the script has for this stage."""
+        if job is not None:
+            if stage in job.passed:
+                return
+            job.passed.add(stage)
         if script.hang == stage:
             threading.Event().wait()
         if script.die is None or script.at != stage or self.shell is None:

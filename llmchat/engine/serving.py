@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from llmchat.engine.assignment import Assignment, Leaving
+from llmchat.engine.assignment import LEFT, Assignment, Leaving
 from llmchat.engine.backend import Backend
 from llmchat.engine.connections import Connection, own_uid
 from llmchat.engine.inference import Inference
@@ -25,6 +25,10 @@ from llmchat.engine.keepalive import KeepAlive
 from llmchat.engine.outbox import Outbox
 from llmchat.engine.protocol import Event, Facts, LoadFailed, Loading, Plan, ProtocolError, Ready
 from llmchat.engine.reception import Reception
+
+_NO_DESCRIPTOR = 0.05
+_WATCH = 1.0
+"""How often to look at what only time changes: a client that does not read, a stuck backend."""
 
 
 class Shell:
@@ -53,6 +57,7 @@ class Shell:
         self._numbers = 0
         self._alone_since = now
         self._next_check = now + self.limits.socket_check
+        self._last_step, self._last_moved = -1, now
         self._leaving: Leaving | None = None
         self._leave_by = math.inf
         self._ended = False
@@ -104,11 +109,11 @@ class Shell:
     def _patience(self) -> float:
         now = time.monotonic()
         until = min(
-            self._next_check,
+            now if self._posted else self._next_check,
             self._leave_by,
             self.keep_alive.leaves_at(busy=self.busy),
             self._orphaned_at(),
-            now + 1.0 if self._unsent() else math.inf,
+            now + _WATCH if self._unsent() or self._abandoned() else math.inf,
         )
         return min(3600.0, max(0.0, until - now))
 
@@ -118,7 +123,7 @@ class Shell:
         self._woken = False
 
     def _run_posted(self) -> None:
-        while self._posted:
+        for _ in range(len(self._posted)):
             self._posted.popleft()()
 
     # connections
@@ -126,8 +131,11 @@ class Shell:
     def _accept(self, _events: int) -> None:
         try:
             sock, _address = self._listener.accept()
+        except BlockingIOError:
+            return  # gone before we came
         except OSError:
-            return  # gone before we came, or no descriptor left: the next turn tries again
+            time.sleep(_NO_DESCRIPTOR)  # none left: nothing to do but wait for one
+            return
         if len(self.connections) >= self.limits.connections or not own_uid(sock):
             sock.close()
             return
@@ -209,15 +217,16 @@ class Shell:
     def on_load_failed(self, failure: LoadFailed) -> None:
         """Say so, and leave."""
         self.broadcast(failure)
-        self.leave(Leaving.LOAD_FAILED)
+        self.leave(Leaving.LOAD_FAILED, failure.message)
 
     def on_ended(self, clean: bool) -> None:
         """The inference thread is done: by our wish, or by a crash of its own."""
         self._ended = True
-        if not clean:
-            self._leaving = Leaving.CRASHED
-            self._leave_by = 0.0
-        self.leave(Leaving.CLEAN)
+        if clean:
+            self.leave(Leaving.CLEAN, "the backend has ended")
+        else:
+            self._leaving, self._leave_by = Leaving.CRASHED, 0.0
+            self.leave(Leaving.CRASHED, "")
 
     def _request_ended(self) -> None:
         self.post(lambda: self.keep_alive.touched(time.monotonic()))
@@ -225,7 +234,7 @@ class Shell:
     # leaving
 
     def _told_to_leave(self) -> None:
-        self.leave(Leaving.CLEAN)
+        self.leave(Leaving.CLEAN, "SIGTERM")
 
     def idle_seconds(self) -> float:
         """Since the last request ended; 0 while busy."""
@@ -241,9 +250,11 @@ class Shell:
         """No new requests."""
         return self._leaving is not None
 
-    def leave(self, code: Leaving) -> None:
+    def leave(self, code: Leaving, why: str) -> None:
         """Stop listening, take the socket away (we hold its lock), and end what runs."""
         if self._leaving is None:
+            if code is not Leaving.CRASHED:
+                self._log(f"{LEFT}{why}")
             self._leaving = code
             self._leave_by = time.monotonic() + self.limits.farewell
         if self._listener.fileno() >= 0:
@@ -260,12 +271,14 @@ class Shell:
         if now >= self._next_check:
             self._next_check = now + self.limits.socket_check
             if self._find_inode() != self._inode and not self.busy:
-                self._log("the run folder is gone: leaving")
-                self.leave(Leaving.CLEAN)
+                self.leave(Leaving.CLEAN, "the socket is gone")
                 return
-        idle_out = self.facts is not None and now >= self.keep_alive.leaves_at(busy=self.busy)
-        if idle_out or now >= self._orphaned_at():
-            self.leave(Leaving.CLEAN)
+        if self.facts is not None and now >= self.keep_alive.leaves_at(busy=self.busy):
+            self.leave(Leaving.CLEAN, "idle")
+        elif now >= self._orphaned_at():
+            self.leave(Leaving.CLEAN, "nobody waits for the load")
+        elif self._stuck(now):
+            self.leave(Leaving.HUNG, "what nobody waits for does not end")
 
     def _orphaned_at(self) -> float:
         """When to give up a load that nobody waits for."""
@@ -275,6 +288,17 @@ class Shell:
         return self._alone_since + (
             self.limits.orphaned_load if started else self.limits.first_client
         )
+
+    def _abandoned(self) -> bool:
+        """Busy with what was cancelled when the last client went."""
+        return self.facts is not None and not self.connections and self.backend.status().busy
+
+    def _stuck(self, now: float) -> bool:
+        """Abandoned, and not moving any more."""
+        step = self.backend.status().step
+        if not self._abandoned() or step != self._last_step:
+            self._last_step, self._last_moved = step, now
+        return now - self._last_moved > self.limits.stuck
 
     def _find_inode(self) -> tuple[int, int] | None:
         try:

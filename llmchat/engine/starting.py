@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from llmchat.engine.assignment import Assignment, Leaving, to_argument
+from llmchat.engine.assignment import LEFT, Assignment, Leaving, to_argument
 from llmchat.engine.registry import Registry
 from llmchat.paths import ensure_private
 from llmchat.text.cleaning import clean_line
@@ -33,6 +33,14 @@ _NAMES = frozenset(
         *("LLAMA_CPP_LIB_PATH", "KMP_DUPLICATE_LIB_OK"),
     )
 )
+_STACKS = (
+    "Traceback (most recent call last)",
+    "Current thread 0x",
+    "Thread 0x",
+    "Exception in",
+    "Extension modules",
+)
+_FATAL_LINE = "Fatal Python error: "
 _SECRETS = ("TOKEN", "SECRET", "PASSWORD", "API_KEY")
 _LOGS_KEPT = 10
 _TAIL = 16 * 1024
@@ -138,7 +146,7 @@ def start(
 
 
 def last_lines(log: Path | None) -> tuple[str, ...]:
-    """The log's last lines, cleaned; without the stack that Python prints after a fatal signal."""
+    """The log's last lines, cleaned; of a Python stack only the line that says what happened."""
     if log is None:
         return ()
     try:
@@ -147,10 +155,13 @@ def last_lines(log: Path | None) -> tuple[str, ...]:
             text = file.read().decode(errors="replace")
     except OSError:
         return ()
-    text, fatal, after = text.partition("Fatal Python error: ")
-    lines = [clean_line(line, 300) for line in text.splitlines() if line.strip()]
-    if fatal:
-        lines.append(clean_line(fatal + after.splitlines()[0], 300) if after else fatal)
+    lines, in_stack = [], False
+    for line in text.splitlines():
+        if line.startswith(_STACKS):
+            in_stack = True
+        elif line.strip() and not (in_stack and line.startswith(" ")):
+            in_stack = False
+            lines.append(clean_line(line, 300))
     return tuple(lines[-_LAST_LINES:])
 
 
@@ -164,12 +175,19 @@ _FATAL = {
 }
 
 
-def signal_in(lines: Sequence[str]) -> str:
+def end_in(lines: Sequence[str]) -> str:
     """How a worker ended by what it wrote, for those who are not its parent; empty: no trace."""
     for line in reversed(lines):
-        if line.startswith("Fatal Python error: "):
-            return _FATAL.get(line.removeprefix("Fatal Python error: ").strip(), "")
+        if line.startswith(LEFT):
+            return CLEAN_EXITS[0]
+        if line.startswith(_FATAL_LINE):
+            return _FATAL.get(line.removeprefix(_FATAL_LINE).strip(), "")
     return ""
+
+
+def left_by_itself(lines: Sequence[str]) -> bool:
+    """Whether the worker wrote that it leaves."""
+    return any(line.startswith(LEFT) for line in lines)
 
 
 async def end(pid: int, registry: Registry, name: str) -> None:

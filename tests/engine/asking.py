@@ -1,5 +1,8 @@
 """Asking a session, shortly."""
 
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
 from llmchat.engine.protocol import ChatMessage, Delta, Finished, Generate, Messages
 from llmchat.engine.session import GenerateEvent, Session
 
@@ -28,3 +31,18 @@ def finished(found: list[GenerateEvent]) -> list[Finished]:
     """How each choice ended, in order of its number."""
     ends = [event for event in found if isinstance(event, Finished)]
     return sorted(ends, key=lambda event: event.choice)
+
+
+async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Wait for something to become true; TimeoutError if it does not in time."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - conditions of other processes have no event
+            await asyncio.sleep(0.005)
+
+
+async def first_delta(stream: AsyncIterator[GenerateEvent]) -> Delta:
+    """Read a stream up to its first text."""
+    async for event in stream:
+        if isinstance(event, Delta):
+            return event
+    raise AssertionError("it ended without text")
