@@ -17,7 +17,7 @@ class ActionProvider(Provider):
         for action in ACTIONS:
             if action.palette:
                 run = partial(self.screen.run_action, action.name)
-                yield action.label, action.help, run
+                yield action.label[:1].upper() + action.label[1:], action.help, run
 
     async def discover(self) -> Hits:
         """All of them, before anything is typed."""

@@ -298,12 +298,18 @@ class FakeModels:
         return self.workers
 
 
+class FakeSettings:
+    def layers(self, conversation: Any = None, once: ChatSettings = UNSET) -> Resolved:
+        return Resolved(replace(once, model=once.model or STARTER.name))
+
+
 class FakeRuntime:
     def __init__(self, *models: ModelFile) -> None:
         self.chats = FakeChats()
         self.models = FakeModels(*models)
         self.downloads: Any = None
-        self.settings: Any = None
+        self.settings = FakeSettings()
+        self.notices: list[str] = []
         self.closed = False
 
     async def __aenter__(self) -> Self:

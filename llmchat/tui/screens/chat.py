@@ -21,6 +21,7 @@ from llmchat.tui.follower import Follower
 from llmchat.tui.screens.conversation_actions import ConversationActions
 from llmchat.tui.screens.message_actions import MessageActions
 from llmchat.tui.screens.model_actions import ModelActions
+from llmchat.tui.screens.settings_actions import SettingsActions
 from llmchat.tui.screens.view_actions import ViewActions
 from llmchat.tui.told import told
 from llmchat.tui.widgets.activity import Activity
@@ -42,7 +43,7 @@ POLL = 2.0
 """Seconds between looks at what other processes wrote."""
 
 
-class ChatScreen(ViewActions, ModelActions, ConversationActions, MessageActions):
+class ChatScreen(ViewActions, SettingsActions, ModelActions, ConversationActions, MessageActions):
     """The one screen that is always there."""
 
     BINDINGS = bindings("chat")
@@ -94,6 +95,7 @@ class ChatScreen(ViewActions, ModelActions, ConversationActions, MessageActions)
         typed = self.composer.text if self.conversation is None and not self._opened else ""
         self._keep_draft()
         self._opened = True
+        self.editing = None
         self.workers.cancel_group(self, "follow")
         self.conversation, self.turn = conversation, None
         self.activity.tell("")
@@ -116,6 +118,7 @@ class ChatScreen(ViewActions, ModelActions, ConversationActions, MessageActions)
         """The sidebar, the status line and the welcome, as they are now."""
         await self.refresh_sidebar()
         await self.refresh_model()
+        await self.refresh_settings()
 
     async def refresh_sidebar(self) -> None:
         """The list of conversations, with a sign on those that are being answered."""
@@ -143,6 +146,9 @@ class ChatScreen(ViewActions, ModelActions, ConversationActions, MessageActions)
     @on(Composer.Sent)
     def _sent(self, event: Composer.Sent) -> None:
         event.stop()
+        if self.editing is not None:
+            self.send_edit(event.text)
+            return
         self.waiting.append(event.text)
         self._keep_draft()
         self._send_next()
@@ -193,8 +199,10 @@ class ChatScreen(ViewActions, ModelActions, ConversationActions, MessageActions)
             self._send_next()
 
     def action_stop(self) -> None:
-        """Esc: stop what runs; otherwise back to the composer."""
-        if self.turn is not None and not self.turn.done:
+        """Esc: stop what runs; otherwise leave an edit; otherwise back to the composer."""
+        if self.editing is not None:
+            self.leave_edit()
+        elif self.turn is not None and not self.turn.done:
             self.status.state = say("tui.state_stopping")
             self._cancel(self.turn)
         else:
@@ -221,6 +229,8 @@ class ChatScreen(ViewActions, ModelActions, ConversationActions, MessageActions)
         await self.refresh_gauge()
 
     def _keep_draft(self) -> None:
+        if self.editing is not None:
+            return  # an edit in progress is no draft; the message itself is safe
         words = [*self.waiting, self.composer.text]
         identity = self.conversation.id if self.conversation else None
         self.drafts.put(identity, "\n\n".join(word for word in words if word))

@@ -98,6 +98,10 @@ class ChatBase(Screen[None]):
         """The model, where it runs, the context, and the welcome, as they are now."""
         raise NotImplementedError
 
+    async def refresh_settings(self) -> None:
+        """The settings panel, if it is open, as things are now."""
+        raise NotImplementedError
+
     async def configure(self, settings: ChatSettings) -> None:
         """Give the open conversation these settings, or the next one when none is open."""
         raise NotImplementedError

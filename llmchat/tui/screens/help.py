@@ -1,7 +1,9 @@
 """F1: every key, from the one table of actions."""
 
+import textwrap
 from typing import ClassVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
@@ -12,6 +14,8 @@ from textual.widgets import Static
 from llmchat.text import say
 from llmchat.tui.actions import ACTIONS, Action, key_label, keys_of
 
+WIDTH, FRAME, KEYS = 88, 8, 28
+"""Columns of the box, of its frame with the scroll bar, and of the keys."""
 SCOPES = ("composer", "chat", "message", "sidebar")
 
 
@@ -43,21 +47,27 @@ class HelpScreen(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         """One text, so that it scrolls as one."""
         with Vertical(), VerticalScroll():
-            yield Static(self._text())
+            yield Static("", markup=False)
 
     def on_mount(self) -> None:
         """The arrows scroll."""
         self.query_one(VerticalScroll).focus()
 
-    def _text(self) -> Content:
+    def on_resize(self, event: events.Resize) -> None:
+        """Wrap the sentences beside their keys."""
+        room = min(WIDTH, event.size.width * 98 // 100) - FRAME - KEYS
+        self.query_one(Static).update(self._text(max(16, room)))
+
+    def _text(self, room: int) -> Content:
         lines: list[Content] = []
         for scope in SCOPES:
             lines.append(Content.styled(say(f"tui.help_{scope}"), "bold $text-primary"))
-            lines += [self._line(action) for action in ACTIONS if action.scope == scope]
+            lines += [self._line(action, room) for action in ACTIONS if action.scope == scope]
             lines.append(Content(""))
         return Content("\n").join(lines[:-1])
 
-    def _line(self, action: Action) -> Content:
+    def _line(self, action: Action, room: int) -> Content:
         keys = keys_of(action, self._keymap).split(",")
         label = " ".join(key_label(key) for key in keys)
-        return Content.assemble((f"  {label:<26} ", "$text-accent"), (action.help, ""))
+        sentence = textwrap.fill(action.help, room).replace("\n", "\n" + " " * KEYS)
+        return Content.assemble((f"{label:<{KEYS}}", "$text-accent"), (sentence, ""))

@@ -20,6 +20,7 @@ class MessageActions(ChatBase):
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         self._deleted: list[str] = []
+        self._set_aside = ""
         self.editing: str | None = None
         """The message that the composer's words will replace."""
 
@@ -43,10 +44,37 @@ class MessageActions(ChatBase):
         await self._DEEDS[what](self, message)
 
     async def _edit(self, message: Message) -> None:
+        if self.editing is None:
+            self._set_aside = self.composer.text
         self.editing = message.id
         self.composer.replace_text(message.text)
+        self.composer.add_class("-editing")
+        self.composer.border_title = say("tui.editing")
         self.composer.focus()
-        self.tell(say("tui.editing"))
+
+    def leave_edit(self) -> None:
+        """The composer is the composer again, with the words that were in it."""
+        self.editing = None
+        self.composer.remove_class("-editing")
+        self.composer.border_title = None
+        self.composer.replace_text(self._set_aside)
+
+    @work(group="message")
+    @told
+    async def send_edit(self, text: str) -> None:
+        """A new version of the message; the model answers it if it was the user's."""
+        rt = await self.runtime()
+        message_id = self.editing
+        self.leave_edit()
+        if message_id is None or self.answering:
+            return
+        view = self.transcript.view(message_id)
+        rerun = view is None or view.message.role == "user"
+        done = await rt.chats.edit(message_id, text, rerun=rerun)
+        if isinstance(done, Message):
+            await self.transcript.show(await rt.chats.select(done.id))
+        else:
+            self.watch_turn(done)
 
     async def _regenerate(self, message: Message) -> None:
         rt = await self.runtime()

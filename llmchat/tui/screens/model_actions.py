@@ -43,9 +43,12 @@ class ModelActions(ChatBase):
         rt = await self.runtime()
         name = await self.model_name(rt)
         self.status.model = short_model(name)
+        self.transcript.model = name
         self.status.processor = await self._processor(rt, name)
         self.welcome.model = short_model(name)
         self.welcome.offer([] if name else await self.entries())
+        if not name and not self.composer.text and self.has_class("-empty"):
+            self.welcome.focus_list()  # so that Enter pulls, right away
         await self.refresh_gauge()
 
     async def _processor(self, rt: "Runtime", name: str) -> str:

@@ -29,7 +29,9 @@ class Composer(TextArea):
         background: $background;
         padding: 0 1;
         scrollbar-size-vertical: 1;
+        border-title-color: $text-accent;
         &:focus { border: round $border; }
+        &.-editing { border: round $accent; }
         & .text-area--placeholder { color: $quiet; }
         & .text-area--cursor-line { background: transparent; }
     }

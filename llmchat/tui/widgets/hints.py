@@ -22,8 +22,8 @@ class Hints(Widget):
         self._keymap = keymap or {}
 
     def _shown(self) -> list[Action]:
-        scopes = {self.scope, "chat"}
-        return [action for action in ACTIONS if action.hint and action.scope in scopes]
+        own = [action for action in ACTIONS if action.hint and action.scope == self.scope]
+        return own + [action for action in ACTIONS if action.hint and action.scope == "chat"]
 
     def render(self) -> Content:
         """One line."""
@@ -32,7 +32,7 @@ class Hints(Widget):
         for action in self._shown():
             key = key_label(keys_of(action, self._keymap).split(",")[0])
             item = Content.assemble((key, "$foreground"), (f" {action.label}", ""))
-            longer = line + Content("   ") + item if line else item
+            longer = line + Content("  ") + item if line else item
             if longer.cell_length > width:
                 break
             line = longer

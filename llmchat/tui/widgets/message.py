@@ -17,8 +17,9 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from llmchat.text import say
-from llmchat.text.cleaning import clean, clean_line
+from llmchat.text.cleaning import clean
 from llmchat.tui.actions import bindings
+from llmchat.tui.names import short_model
 from llmchat.tui.widgets.footnote import footnote
 from llmchat.tui.widgets.streamed_markdown import StreamedMarkdown
 from llmchat.tui.widgets.thinking import Thinking
@@ -45,7 +46,7 @@ class MessageView(VerticalGroup, can_focus=True):
         border-left: outer $background;
         &:focus { border-left: outer $primary; }
         & > .message--header { color: $turn-assistant; text-style: bold; }
-        & > .message--words { margin: 0 0 1 0; }
+        & > .message--words { margin: 0; }
         & > .message--foot { color: $quiet; display: none; }
         & > .message--notice { color: $text-warning; display: none; }
         &.-user { background: $surface; border-left: outer $surface; padding: 0 2 0 1; }
@@ -77,9 +78,10 @@ class MessageView(VerticalGroup, can_focus=True):
         view: "MessageView"
         by: int
 
-    def __init__(self, message: Message, *, notice: str = "") -> None:
+    def __init__(self, message: Message, *, model: str = "", notice: str = "") -> None:
         super().__init__()
         self.message = message
+        self._model = model
         self._notice = notice
         self.set_class(message.role == "user", "-user")
 
@@ -116,8 +118,8 @@ class MessageView(VerticalGroup, can_focus=True):
         if message.role == "user":
             name = say("tui.you")
         else:
-            model = message.generation.model if message.generation else ""
-            name = clean_line(model, 60) or say("tui.assistant")
+            model = message.generation.model if message.generation else self._model
+            name = short_model(model, 60) or say("tui.assistant")
         parts: list[tuple[str, str]] = [(name, "")]
         if len(message.siblings) > 1 and message.id in message.siblings:
             place = message.siblings.index(message.id) + 1

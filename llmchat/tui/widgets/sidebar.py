@@ -69,7 +69,7 @@ class Sidebar(OptionList):
     ) -> None:
         super().__init__(id=id, markup=False)
         self._clock = clock
-        self._shown: tuple[tuple[str, str, str], ...] = ()
+        self._shown: tuple[tuple[str, str, Content], ...] = ()
         self._answering: set[str] = set()
         self._current: str | None = None
         self._conversations: Sequence[Conversation] = ()
@@ -98,13 +98,14 @@ class Sidebar(OptionList):
                     self.add_option(Option("", disabled=True))
                 self.add_option(Option(Content(say(f"tui.day_{heading}")), disabled=True))
                 day = heading
-            self.add_option(Option(Content(title), id=identity))
+            self.add_option(Option(title, id=identity))
         self.highlight(kept if kept in {row[1] for row in rows} else current)
 
-    def _title(self, conversation: Conversation) -> str:
-        sign = "● " if conversation.id in self._answering else ""
-        current = "▸ " if conversation.id == self._current and not sign else sign or "  "
-        return current + (clean_line(conversation.title, 60) or say("tui.untitled"))
+    def _title(self, conversation: Conversation) -> Content:
+        sign = ("● ", "$accent") if conversation.id in self._answering else ("", "")
+        title = clean_line(conversation.title, 60) or say("tui.untitled")
+        current = conversation.id == self._current
+        return Content.assemble(sign, (title, "bold $primary" if current else ""))
 
     @property
     def highlighted_id(self) -> str | None:

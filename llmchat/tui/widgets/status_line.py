@@ -60,8 +60,10 @@ class StatusLine(Widget):
         left = Content("")
         for part in self._parts():
             longer = Content(" · ").join([left, part]) if left else part
-            if longer.cell_length <= room:
-                left = longer
+            if longer.cell_length > room:
+                left = left or part.truncate(max(1, room), ellipsis=True)
+                break
+            left = longer
         return left.pad_right(max(2, width - left.cell_length - state.cell_length)) + state
 
     def _parts(self) -> list[Content]:

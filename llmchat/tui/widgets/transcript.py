@@ -38,6 +38,8 @@ class Transcript(VerticalScroll, can_focus=False):
         self._earlier: list[Message] = []
         self._views: dict[str, MessageView] = {}
         self._loading = False
+        self.model = ""
+        """Who answers: named over a reply that does not yet know."""
 
     def on_mount(self) -> None:
         """Follow the end until the reader scrolls away; a scroll to the end follows again."""
@@ -61,7 +63,7 @@ class Transcript(VerticalScroll, can_focus=False):
     async def _mount_views(self, messages: Sequence[Message], before: int | None = None) -> None:
         from llmchat.tui.widgets.message import MessageView  # markdown-it waits for a message
 
-        views = [MessageView(message) for message in messages]
+        views = [MessageView(message, model=self.model) for message in messages]
         self._views.update({view.message.id: view for view in views})
         await self.mount_all(views, before=before)
 

@@ -79,6 +79,10 @@ class Welcome(VerticalGroup):
         self.set_class(bool(entries), "-choosing")
         self.query_one(ModelList).show(entries)
 
+    def focus_list(self) -> None:
+        """Put the focus on the list."""
+        self.query_one(ModelList).focus()
+
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Enter or a click."""
         event.stop()

@@ -1,0 +1,63 @@
+"""F4: the panel with this conversation's settings."""
+
+from typing import TYPE_CHECKING
+
+from textual import work
+
+from llmchat.text import say
+from llmchat.tui.screens.chat_base import ChatBase
+from llmchat.tui.told import told
+from llmchat.values import ChatSettings
+
+if TYPE_CHECKING:
+    from llmchat.tui.widgets.settings_panel import SettingsPanel
+
+
+def _panel_class() -> "type[SettingsPanel]":
+    # A dozen inputs and their styles: imported when somebody asks for them.
+    from llmchat.tui.widgets.settings_panel import SettingsPanel
+
+    return SettingsPanel
+
+
+class SettingsActions(ChatBase):
+    """Opens and closes the panel, and saves what it reports."""
+
+    @work(group="settings", exclusive=True)
+    @told
+    async def action_settings(self) -> None:
+        """Open the panel, or close it."""
+        panel_class = _panel_class()
+        open_panels = self.query(panel_class)
+        if open_panels:
+            edited = open_panels.first(panel_class).edited()
+            self.composer.focus()
+            await open_panels.remove()
+            await self.configure(edited)
+            return
+        await self.query_one("#body").mount(panel_class())
+        await self.refresh_settings()
+
+    async def refresh_settings(self) -> None:
+        """Show the panel, if it is open, what is in force now."""
+        panel_class = _panel_class()
+        for panel in self.query(panel_class):
+            rt = await self.runtime()
+            if self.conversation is not None:
+                resolved = await rt.chats.resolved(self.conversation.id)
+            else:
+                resolved = rt.settings.layers(None, self.fresh)
+            panel.show(self.settings, resolved.values, resolved.sources)
+
+    def on_settings_panel_changed(self, event: "SettingsPanel.Changed") -> None:
+        """Save what the panel reports; named by Textual's rule, so that nothing is imported."""
+        event.stop()
+        self._take_settings(event.settings, event.reload)
+
+    @work(group="configure")
+    @told
+    async def _take_settings(self, settings: ChatSettings, reload: bool) -> None:
+        await self.configure(settings)
+        await self.refresh_settings()
+        if reload and self.status.processor:
+            self.tell(say("tui.needs_reload"))
