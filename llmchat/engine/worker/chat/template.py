@@ -1,0 +1,364 @@
+"""A model's chat template: from messages to the text that the model is asked to continue.
+
+Owns rendering, and telling which parts of the text are the template's (control tokens are read
+there) and which came from outside (they are not). Refuses tokens: the loop tokenizes the segments.
+
+What a template is given, as Hugging Face's `apply_chat_template` gives it:
+
+    messages               role, content, and where there are any: reasoning_content (the same as
+                           `thinking`, gpt-oss's name), tool_calls (OpenAI's shape, arguments as
+                           an object), tool_call_id, name
+    tools                  OpenAI-shaped definitions, or none
+    bos_token eos_token    the tokens' text
+    add_generation_prompt  True, so that the text ends where the assistant's words begin
+    raise_exception strftime_now, tojson, `generation`, break and continue
+    template_kwargs        enable_thinking, reasoning_effort, ...; `enable_thinking` is also given
+                           as `thinking`, the name that DeepSeek and Granite use
+
+A template that refuses a system message gets its words in front of the first user message. A model
+without a template, or whose template cannot be compiled, gets the plain form of `PLAIN`:
+
+    System's words
+
+    User: the question
+
+    Assistant:
+
+and `facts.present` is False; `problem` says why a template that is there cannot be used.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Final, NamedTuple
+
+from jinja2 import Template, TemplateError
+from jinja2.exceptions import SecurityError
+
+from llmchat.engine.protocol import ChatMessage, Messages, TemplateFacts
+from llmchat.engine.worker.chat.marks import Marks, Piece
+from llmchat.engine.worker.chat.probe import Markers, probe
+from llmchat.engine.worker.chat.sandbox import DEADLINE, Refused, Sandbox
+from llmchat.errors import GenerationFailed
+
+PLAIN: Final = """\
+{%- for message in messages -%}
+{%- if message.role == 'system' %}{{ message.content }}
+{%- elif message.role == 'assistant' %}Assistant: {{ message.content }}
+{%- elif message.role == 'user' %}User: {{ message.content }}
+{%- else %}{{ message.role | capitalize }}: {{ message.content }}
+{%- endif %}
+{{- '\\n\\n' }}
+{%- endfor -%}
+{%- if add_generation_prompt %}Assistant:{% endif %}"""
+PLAIN_STOPS: Final = ("\nUser:",)
+
+
+class Segment(NamedTuple):
+    """A run of the prompt. `special`: control tokens in it are read as tokens."""
+
+    text: str
+    special: bool
+    message: int | None
+    """Index of the message it belongs to, with the template's words around it; None = what asks
+    for the reply."""
+
+
+class ChatTemplate:
+    """One model's template. For one thread at a time."""
+
+    def __init__(self, source: str, *, bos: str, eos: str, deadline: float = DEADLINE) -> None:
+        """Compile `source`, empty for a model that has none. Never fails: see `problem`."""
+        self.source = source
+        self._tokens = {"bos_token": bos, "eos_token": eos}
+        self._sandbox = Sandbox(deadline=deadline)
+        self._mutable = Sandbox(mutable=True, deadline=deadline)
+        self._needs_mutable = False
+        self.problem: GenerationFailed | None = None
+        """Why the model's own template is not used, if it has one."""
+        try:
+            self._compiled = self._sandbox.load(source if source.strip() else PLAIN)
+            self.present = bool(source.strip())
+        except TemplateError as error:
+            self.problem = GenerationFailed("engine.template_broken", reason=_reason(error))
+            self._compiled = self._sandbox.load(PLAIN)
+            self.present = False
+        if not self.present:
+            self.source = PLAIN
+
+    @cached_property
+    def markers(self) -> Markers:
+        """What this template writes around thinking and tool calls (`probe.py`)."""
+        return probe(self.source, self.try_render, present=self.present)
+
+    @cached_property
+    def facts(self) -> TemplateFacts:
+        """What the template can do, for the faces."""
+        markers = self.markers
+        return TemplateFacts(
+            present=self.present,
+            digest=hashlib.sha256(self.source.encode("utf-8", "surrogatepass")).hexdigest(),
+            system=markers.system,
+            thinking=markers.thinking,
+            tools=markers.tools,
+            thinking_start=markers.thinking_start.strip(),
+            thinking_end=markers.thinking_end.strip(),
+        )
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """Stop strings that the plain form needs; a real template's model ends by itself."""
+        return () if self.present else PLAIN_STOPS
+
+    def render(self, prompt: Messages) -> list[Segment]:
+        """The prompt, in order; joined, the segments' texts are what the model reads.
+
+        BOS is part of the text only if the template writes it.
+
+        Raises:
+            GenerationFailed: the template refused the conversation or cannot be rendered.
+        """
+        messages = list(prompt.messages)
+        final = messages.pop() if prompt.continue_final and messages else None
+        marks = self._marks(prompt)
+        shapes = [_shape(message, index, marks) for index, message in enumerate(messages)]
+        if not self.markers.system:
+            shapes = _without_system(shapes)
+        values = {
+            "messages": shapes,
+            "tools": marks.hide_all(list(prompt.tools)) or self._no_tools,
+            **_kwargs(marks.hide_all(prompt.template_kwargs)),
+        }
+        try:
+            text = self._render(values)
+        except TemplateError as error:
+            key = (
+                "engine.template_refused"
+                if isinstance(error, Refused)
+                else ("engine.template_failed")
+            )
+            raise GenerationFailed(key, reason=marks.plain(_reason(error))) from error
+        segments = self._segments(marks.read(text), len(messages))
+        if final is not None:
+            segments += self._prefill(final, segments, len(messages))
+        return segments
+
+    def try_render(self, values: Mapping[str, object]) -> str | None:
+        """For the probe: the text for raw template values, or None if that fails."""
+        try:
+            return self._render(values)
+        except TemplateError:
+            if "tools" not in values:
+                return self.try_render({**values, "tools": []})
+            return None
+
+    def _render(self, values: Mapping[str, object]) -> str:
+        given = {"add_generation_prompt": True, "tools": None, **self._tokens, **values}
+        if not self._needs_mutable:
+            try:
+                return self._sandbox.render(self._compiled, given)
+            except SecurityError:
+                # Kimi's templates append to lists. Every value was made for this rendering, so
+                # nothing of ours can be changed by it; begin again with fresh copies.
+                given = json.loads(json.dumps(given))
+        rendered = self._mutable.render(self._changeable, given)
+        self._needs_mutable = True
+        return rendered
+
+    @cached_property
+    def _no_tools(self) -> list[object] | None:
+        """What says that there are none: some templates loop over them without asking."""
+        question = {"messages": [{"role": "user", "content": "?"}]}
+        try:
+            self._render(question)
+        except TemplateError:
+            return [] if self.try_render({**question, "tools": []}) is not None else None
+        return None
+
+    @cached_property
+    def _changeable(self) -> Template:
+        return self._mutable.load(self.source)
+
+    def _marks(self, prompt: Messages) -> Marks:
+        try:
+            return Marks((self.source, *_texts(prompt)))
+        except ValueError as error:
+            raise GenerationFailed("engine.template_failed", reason=str(error)) from error
+
+    def _segments(self, pieces: Sequence[Piece], count: int) -> list[Segment]:
+        """Segments with their messages.
+
+        The template's words before a content open its message; those behind it close it as far as
+        `markers.message_end` and `reply_start` tell.
+        """
+        reply = self.markers.reply_start
+        pieces = _split_reply(list(pieces), reply)
+        named = [
+            place
+            for place, piece in enumerate(pieces)
+            if (piece.content or -1) >= 0 or piece.content == 0
+        ]
+        segments: list[Segment] = []
+        current = 0
+        last = named[-1] if named else -1
+        for place, piece in enumerate(pieces):
+            if piece.content is not None and piece.content >= 0:
+                current = piece.content
+                segments.append(Segment(piece.text, False, current))
+            elif place == len(pieces) - 1 and reply and piece.text == reply and place > last:
+                segments.append(Segment(piece.text, True, None))
+            else:
+                following = next((pieces[n].content for n in named if n > place), current)
+                segments += self._between(piece, current if segments else following, following)
+        return segments if count else [part._replace(message=None) for part in segments]
+
+    def _between(self, piece: Piece, before: int | None, after: int | None) -> list[Segment]:
+        """The template's words between two contents, shared between their messages."""
+        if piece.content == -1:
+            return [Segment(piece.text, False, before)]
+        end = self.markers.message_end
+        if before != after and end and piece.text.startswith(end) and len(piece.text) > len(end):
+            return [Segment(end, True, before), Segment(piece.text[len(end) :], True, after)]
+        return [Segment(piece.text, True, after)]
+
+    def _prefill(
+        self, final: ChatMessage, segments: Sequence[Segment], index: int
+    ) -> list[Segment]:
+        """What the reply begins with, in the form the model itself would have written it."""
+        markers = self.markers
+        prompt = "".join(segment.text for segment in segments[-4:])
+        inside = markers.inside_thinking(prompt)
+        parts: list[Segment] = []
+        if final.thinking:
+            if not inside:
+                parts.append(Segment(markers.thinking_start, True, index))
+            parts.append(Segment(final.thinking, False, index))
+            inside = True
+        if final.content:
+            if inside:
+                parts.append(Segment(markers.thinking_end, True, index))
+            parts.append(
+                Segment(markers.text_start if final.thinking else markers.text_alone, True, index)
+            )
+            parts.append(Segment(final.content, False, index))
+        return [part for part in parts if part.text]
+
+
+def fuse(segments: Iterable[Segment], specials: Sequence[str]) -> list[Segment]:
+    """`segments` with neighbours joined wherever that cannot turn words into control tokens.
+
+    A tokenizer merges across a boundary (two line breaks are one token), so a prompt cut at every
+    content is not quite what the model was trained on. `specials` are the texts of the
+    vocabulary's control tokens: a content that holds none of them is joined with what surrounds it
+    and read like the template's words; one that holds one stays apart. `message` is kept where all
+    joined parts agree, else None.
+    """
+    found = re.compile("|".join(re.escape(special) for special in specials if special) or r"(?!)")
+    reach = max((len(special) for special in specials), default=1)
+    fused: list[Segment] = []
+    for segment in segments:
+        safe = segment.special or not found.search(segment.text)
+        part = segment._replace(special=safe)
+        before = fused[-1] if fused else None
+        if before and safe and before.special and not _meet(before.text, part.text, found, reach):
+            owner = before.message if before.message == part.message else None
+            fused[-1] = Segment(before.text + part.text, True, owner)
+        elif before and safe and not segment.special and before.special:
+            # Joined, or read as a template's part behind one, they would make a token.
+            fused.append(part._replace(special=False))
+        else:
+            fused.append(part)
+    return fused
+
+
+def _meet(left: str, right: str, found: re.Pattern[str], reach: int) -> bool:
+    """Whether a control token would begin in one text and end in the other."""
+    tail = left[-reach:]
+    return any(
+        match.start() < len(tail) < match.end() for match in found.finditer(tail + right[:reach])
+    )
+
+
+def _shape(message: ChatMessage, index: int, marks: Marks) -> dict[str, Any]:
+    """A message as templates expect it."""
+    shape: dict[str, Any] = {"role": message.role, "content": marks.wrap(index, message.content)}
+    if message.thinking:
+        shape["reasoning_content"] = shape["thinking"] = marks.hide(message.thinking)
+    if message.name is not None:
+        shape["name"] = marks.hide(message.name)
+    if message.tool_call_id is not None:
+        shape["tool_call_id"] = marks.hide(message.tool_call_id)
+    if message.tool_calls:
+        shape["tool_calls"] = [
+            {
+                "id": marks.hide(call.id),
+                "type": "function",
+                "function": {
+                    "name": marks.hide(call.name),
+                    "arguments": marks.hide_all(_arguments(call.arguments)),
+                },
+            }
+            for call in message.tool_calls
+        ]
+    return shape
+
+
+def _arguments(text: str) -> object:
+    """A call's arguments as an object; as the model wrote them if they are none."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return value if isinstance(value, dict) else text
+
+
+def _without_system(shapes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """System messages put in front of the user message that follows them."""
+    held: list[str] = []
+    kept: list[dict[str, Any]] = []
+    for shape in shapes:
+        if shape["role"] == "system":
+            held.append(shape["content"])
+            continue
+        if held and shape["role"] == "user":
+            shape = {**shape, "content": "\n\n".join([*held, shape["content"]])}
+            held = []
+        kept.append(shape)
+    if held:
+        kept.append({"role": "user", "content": "\n\n".join(held)})
+    return kept
+
+
+def _kwargs(given: dict[str, Any]) -> dict[str, Any]:
+    if "enable_thinking" in given:
+        return {"thinking": given["enable_thinking"], **given}
+    return given
+
+
+def _split_reply(pieces: list[Piece], reply: str) -> list[Piece]:
+    """The pieces with what asks for the reply as a piece of its own."""
+    if reply and pieces and pieces[-1].content is None and pieces[-1].text.endswith(reply):
+        rest = pieces[-1].text[: -len(reply)]
+        return [*pieces[:-1], *([Piece(rest, None)] if rest else []), Piece(reply, None)]
+    return pieces
+
+
+def _texts(prompt: Messages) -> Iterable[str]:
+    """Every text from outside that goes into a rendering."""
+    for message in prompt.messages:
+        yield from (message.content, message.thinking, message.name or "")
+        yield message.tool_call_id or ""
+        for call in message.tool_calls:
+            # Escapes like \\udb80 become characters when the arguments are read.
+            yield from (
+                call.id,
+                call.name,
+                json.dumps(_arguments(call.arguments), ensure_ascii=False),
+            )
+    yield json.dumps([prompt.tools, prompt.template_kwargs], ensure_ascii=False, default=str)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
