@@ -69,7 +69,7 @@ class Chats:
         self._models = models
         self._sessions = sessions
         self._settings = settings
-        self._source = "cli" if face == "cli" else "tui"
+        self._source = "tui" if face == "tui" else "cli"
         self._notice = notice
         self._used = used
         self._turns: dict[str, Turn] = {}

@@ -9,7 +9,7 @@ It costs one fsync a commit, and a turn commits about once a second.
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import apsw
@@ -96,9 +96,8 @@ class Database:
         try:
             yield
             self.read("COMMIT")
-        except BaseException:
-            self._roll_back()
-            raise
+        finally:
+            self._roll_back()  # only if it did not get to its end
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:  # SQLite ends it itself when the disk is full
@@ -120,6 +119,7 @@ class Database:
             make_private_file(part)
             target = apsw.Connection(str(part))
             try:
+                target.execute("PRAGMA journal_mode = OFF")  # a half copy is thrown away
                 with target.backup("main", self._connection, "main") as backup:
                     backup.step()
             finally:
@@ -152,7 +152,8 @@ def connect(path: str, *, writable: bool = True) -> Database:
     flags = apsw.SQLITE_OPEN_READWRITE if writable else apsw.SQLITE_OPEN_READONLY
     try:
         connection = apsw.Connection(path, flags=flags)
-        try:
+        with ExitStack() as closing:
+            closing.callback(connection.close)
             connection.set_busy_timeout(int(BUSY_SECONDS * 1000))
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA trusted_schema = OFF")
@@ -162,9 +163,7 @@ def connect(path: str, *, writable: bool = True) -> Database:
             else:
                 connection.execute("PRAGMA query_only = ON")
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
-        except BaseException:
-            connection.close()
-            raise
+            closing.pop_all()
     except apsw.Error as error:
         raise store_error(error, path) from error
     return Database(connection, path, writable=writable)

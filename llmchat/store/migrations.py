@@ -99,8 +99,13 @@ def full_text_search(db: Database) -> None:
     """An index over every finished message and every title; the words themselves stay in `part`."""
     db.write(
         """CREATE VIEW message_text (seq, text) AS
-            SELECT message, group_concat(text, char(10) ORDER BY position) FROM part
-            WHERE kind IN ('text', 'file') GROUP BY message"""
+            SELECT seq, (
+                SELECT group_concat(text, char(10)) FROM (
+                    SELECT text FROM part
+                    WHERE part.message = message.seq AND kind IN ('text', 'file')
+                    ORDER BY position
+                )
+            ) FROM message"""
     )
     db.write(
         """CREATE VIRTUAL TABLE message_fts USING fts5 (
@@ -150,6 +155,11 @@ def applied(db: Database) -> set[str]:
 def is_newer(db: Database, steps: tuple[Step, ...] = STEPS) -> bool:
     """Whether a newer llmchat has changed this file."""
     return not applied(db) <= {step.__name__ for step in steps}
+
+
+def is_behind(db: Database, steps: tuple[Step, ...] = STEPS) -> bool:
+    """Whether there are steps to apply."""
+    return not {step.__name__ for step in steps} <= applied(db)
 
 
 def migrate(db: Database, backup: Path | None, steps: tuple[Step, ...] = STEPS) -> Path | None:

@@ -22,15 +22,30 @@ class Owner:
     def __init__(self, folder: Path | None) -> None:
         self.id = new_id()
         self._path: Path | None = None
+        self._file = -1
         if folder is None:
             return
-        self._path = _lock_path(folder, self.id)
         try:
-            self._file = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            while not self._take(folder):
+                self.id = new_id()
         except OSError as error:
             reason = error.strerror or str(error)
-            raise StoreError("store.cannot_open", path=str(self._path), reason=reason) from error
+            raise StoreError("store.cannot_open", path=str(folder), reason=reason) from error
+
+    def _take(self, folder: Path) -> bool:
+        """Make and lock the file; False if `sweep` took it away before it was locked."""
+        path = _lock_path(folder, self.id)
+        file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_ours = path.stat().st_ino == os.fstat(file).st_ino
+        except (BlockingIOError, FileNotFoundError):
+            is_ours = False
+        if not is_ours:
+            os.close(file)
+            return False
+        self._path, self._file = path, file
+        return True
 
     def close(self) -> None:
         """Give the name up."""
@@ -57,9 +72,23 @@ def is_gone(folder: Path, owner: str) -> bool:
     return True
 
 
-def forget(folder: Path, owner: str) -> None:
-    """Remove the lock file of a writer that has ended."""
-    _lock_path(folder, owner).unlink(missing_ok=True)
+def sweep(folder: Path) -> None:
+    """Remove the lock files of writers that have ended.
+
+    Each is held while it is removed, so that a writer that is just being made notices.
+    """
+    for path in folder.glob("*.lock"):
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink(missing_ok=True)
+        except BlockingIOError:
+            pass
+        finally:
+            os.close(file)
 
 
 def _lock_path(folder: Path, owner: str) -> Path:

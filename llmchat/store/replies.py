@@ -13,7 +13,7 @@ from msgspec import Struct
 from llmchat.store import rows
 from llmchat.store.conversations import Conversations
 from llmchat.store.database import Database
-from llmchat.store.owner import Owner, forget, is_gone
+from llmchat.store.owner import Owner, is_gone, sweep
 from llmchat.store.tree import Tree, index, write_parts
 from llmchat.values import Generation, Message, MessageStatus, Part, PartKind
 
@@ -48,12 +48,18 @@ class Replies:
         self._conversations = conversations
         self._tree = tree
         self._locks = locks
-        self._owner = Owner(locks)
-        with db.transaction():
-            db.write(
-                "INSERT INTO owner VALUES (?, ?, ?, ?)",
-                (self._owner.id, face, os.getpid(), time.time()),
-            )
+        self._face = face
+        self._owner: Owner | None = None
+
+    def _register(self) -> str:
+        """Our name as a writer, taken with the first reply: who only reads writes nothing."""
+        if self._owner is None:
+            self._owner = Owner(self._locks)
+        self._db.write(
+            "INSERT OR IGNORE INTO owner VALUES (?, ?, ?, ?)",
+            (self._owner.id, self._face, os.getpid(), time.time()),
+        )
+        return self._owner.id
 
     def begin(
         self,
@@ -80,6 +86,7 @@ class Replies:
         """
         asked: str | None = None
         with self._db.transaction():
+            owner = self._register()
             if question is not None:
                 asked = parent = self._tree.add(conversation, parent, "user", question)
             replies = tuple(
@@ -89,7 +96,7 @@ class Replies:
                     "assistant",
                     first_parts,
                     status="streaming",
-                    owner=self._owner.id,
+                    owner=owner,
                 )
                 for _ in range(n)
             )
@@ -177,10 +184,10 @@ class Replies:
         if locks is None:
             return 0
         owners = [str(id_) for (id_,) in self._db.read("SELECT id FROM owner")]
-        gone = [id_ for id_ in owners if id_ != self._owner.id and is_gone(locks, id_)]
+        ours = None if self._owner is None else self._owner.id
+        gone = [id_ for id_ in owners if id_ != ours and is_gone(locks, id_)]
         count = sum(self._recover_one(owner, sentence) for owner in gone)
-        for owner in gone:
-            forget(locks, owner)
+        sweep(locks)
         return count
 
     def _recover_one(self, owner: str, sentence: str) -> int:
@@ -203,6 +210,8 @@ class Replies:
 
     def close(self) -> None:
         """Give the owner's name up. Replies that still stream become recoverable by anyone."""
+        if self._owner is None:
+            return
         try:
             with self._db.transaction():
                 self._db.write(

@@ -9,14 +9,14 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from llmchat.errors import ConfigError, LlmchatError, StoreError
 from llmchat.paths import ensure_private
 from llmchat.store.conversations import Conversations
 from llmchat.store.database import Database, connect, make_private_file
-from llmchat.store.migrations import is_newer, migrate
+from llmchat.store.migrations import is_behind, is_newer, migrate
 from llmchat.store.replies import Replies
 from llmchat.store.search import Hit, search
 from llmchat.store.tree import Tree
@@ -108,21 +108,26 @@ def _open_file(path: Path, locks: Path, face: str) -> Store:
         make_private_file(path)
     except OSError as error:
         return _open_read_only(path, locks, face, error)
+    if 0 < path.stat().st_size < HEADER_BYTES:
+        raise StoreError("store.corrupt", path=str(path), reason="cut short")
     db = connect(str(path))
-    try:
+    with ExitStack() as closing:
+        closing.callback(db.close)
         if is_newer(db):
-            db.close()
             newer = connect(str(path), writable=False)
             return Store(newer, locks, face, [say("store.newer", path=path)])
         if _is_suspect(path, db):
             _check(db)
         _suspect_mark(path).unlink(missing_ok=True)
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        migrate(db, path.with_name(f"{path.name}.{stamp}"))
-        return Store(db, locks, face, [])
-    except BaseException:
-        db.close()
-        raise
+        if is_behind(db):
+            with _lock(locks, "migrate"):
+                for leftover in path.parent.glob(f"{path.name}.*.part*"):
+                    leftover.unlink()  # of a backup that was killed
+                stamp = time.strftime("%Y%m%d-%H%M%S")
+                migrate(db, path.with_name(f"{path.name}.{stamp}"))
+        store = Store(db, locks, face, [])
+        closing.pop_all()
+    return store
 
 
 def _open_read_only(path: Path, locks: Path, face: str, error: OSError) -> Store:
@@ -133,6 +138,10 @@ def _open_read_only(path: Path, locks: Path, face: str, error: OSError) -> Store
     db = connect(str(path), writable=False)
     return Store(db, locks, face, [say("store.read_only", path=path, reason=reason)])
 
+
+HEADER_BYTES = 100
+"""What every SQLite file begins with (sqlite.org/fileformat.html); a shorter one is taken as empty
+by SQLite, and written over."""
 
 SMALL_BYTES = 8 * 1024 * 1024
 """A file up to this size is checked at every start (about 20 ms)."""
@@ -166,7 +175,7 @@ def _start_anew(path: Path, locks: Path, face: str) -> Store:
     Under a lock, and only if it is still damaged then: another process may have been faster.
     """
     try:
-        with _repair_lock(locks):
+        with _lock(locks, "repair"):
             try:
                 return _open_file(path, locks, face)
             except StoreError as error:
@@ -181,8 +190,9 @@ def _start_anew(path: Path, locks: Path, face: str) -> Store:
 
 
 @contextmanager
-def _repair_lock(locks: Path) -> Iterator[None]:
-    file = os.open(locks / "repair.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+def _lock(locks: Path, name: str) -> Iterator[None]:
+    """One process at a time. The file stays: removing it would give two processes two locks."""
+    file = os.open(locks / f".{name}", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
