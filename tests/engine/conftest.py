@@ -11,7 +11,7 @@ import pytest
 
 from llmchat.engine.assignment import Limits
 from llmchat.engine.client import LocalEngine
-from llmchat.paths import Places
+from llmchat.paths import Places, find_places
 from llmchat.values import ModelFile
 
 MakeEngine = Callable[..., LocalEngine]
@@ -19,13 +19,14 @@ MakeEngine = Callable[..., LocalEngine]
 
 def workers_of(home: Path) -> list[int]:
     """The pids of this home's worker processes that are not just zombies."""
+    run = find_places({"LLMCHAT_HOME": str(home)}).run
     listed = subprocess.run(
-        ["ps", "-eo", "pid=,stat=,args="], capture_output=True, text=True, check=True
+        ["ps", "-ww", "-eo", "pid=,stat=,args="], capture_output=True, text=True, check=True
     ).stdout
     found = []
     for line in listed.splitlines():
         pid, state, args = line.split(None, 2)
-        if "llmchat.engine." in args and f'"{home}/' in args and not state.startswith("Z"):
+        if "llmchat.engine." in args and f'"run":"{run}"' in args and not state.startswith("Z"):
             found.append(int(pid))
     return found
 

@@ -1,0 +1,330 @@
+"""Who starts, who shares, who replaces, and when a worker leaves: with real processes."""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import llmchat
+from llmchat.engine.assignment import Limits
+from llmchat.engine.client import LocalEngine
+from llmchat.engine.protocol import Loading
+from llmchat.engine.registry import digest
+from llmchat.errors import ModelBusy, WorkerDied
+from llmchat.paths import Places
+from llmchat.values import ModelFile, Wants
+from tests.engine.asking import chat, events, first_delta, text, until
+from tests.engine.conftest import MakeEngine, workers_of
+
+CLIENT = """
+import asyncio, os, sys
+import msgspec
+from llmchat.engine.client import LocalEngine
+from llmchat.paths import find_places
+from llmchat.values import ModelFile, Wants
+
+async def main():
+    model = msgspec.json.decode(sys.argv[1], type=ModelFile)
+    engine = LocalEngine(find_places(), face="racer", scripted=sys.argv[2], keep_alive=60)
+    session = await engine.open(model, Wants())
+    print((await session.status()).pid, flush=True)
+    sys.stdin.read()
+    await engine.aclose()
+
+asyncio.run(main())
+"""
+
+
+def client(model: ModelFile, script: str) -> "subprocess.Popen[str]":
+    """Another process that opens the model, prints the worker's pid, and stays until told."""
+    command = [sys.executable, "-c", CLIENT, msgspec.json.encode(model).decode(), script]
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ)
+    )
+
+
+async def greeted(engine: LocalEngine) -> None:
+    """Wait until the one worker has a client."""
+    async with asyncio.timeout(10):
+        while not any(status.clients for status in await engine.live()):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+def no_lock_is_held(run: Path) -> bool:
+    """Every lock file in the run folder can be had."""
+    for path in run.glob("*.lock"):
+        with path.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+    return True
+
+
+async def test_four_processes_race_and_share_one_worker(
+    make_engine: MakeEngine, model: ModelFile, home: Path
+):
+    racers = [client(model, "load=0.5") for _ in range(4)]
+    try:
+        said = [await asyncio.to_thread(racer.stdout.readline) for racer in racers]  # type: ignore[union-attr]
+        assert len(set(said)) == 1
+        assert workers_of(home) == [int(said[0])]
+        [status] = await make_engine("load=0.5").live()
+        assert len(status.clients) == 4
+    finally:
+        for racer in racers:
+            racer.communicate("")
+    assert await make_engine("load=0.5").stop(int(said[0]))
+
+
+async def test_a_second_client_that_joins_a_load_sees_its_progress(
+    make_engine: MakeEngine, model: ModelFile
+):
+    first, second = make_engine("load=0.5"), make_engine("load=0.5")
+    opening = asyncio.create_task(first.open(model, Wants()))
+    await until(lambda: bool(first.registry.names()))
+    seen: list[object] = []
+    session = await second.open(model, Wants(), seen.append)
+    await opening
+    assert any(isinstance(event, Loading) and event.fraction > 0 for event in seen)
+    assert len((await session.status()).clients) == 1
+
+
+async def test_the_starter_is_killed_while_loading_and_another_client_goes_on(
+    make_engine: MakeEngine, model: ModelFile
+):
+    starter = client(model, "load=1.0")
+    engine = make_engine("load=1.0")
+    await until(lambda: bool(engine.registry.names()))
+    opening = asyncio.create_task(engine.open(model, Wants()))
+    # Kill it once the worker is loading for both.
+    await greeted(engine)
+    starter.kill()
+    starter.communicate()
+    session = await opening
+    assert text(await events(session, chat("still there?")))
+
+
+async def test_the_only_client_is_killed_while_loading_and_nothing_stays(
+    make_engine: MakeEngine, model: ModelFile, home: Path, places: Places
+):
+    starter = client(model, "load=30")
+    engine = make_engine("load=30")
+    await greeted(engine)
+    starter.kill()
+    starter.communicate()
+    await until(lambda: not workers_of(home), 6)
+    assert engine.registry.names() == []
+    assert no_lock_is_held(places.run)
+
+
+async def test_a_cancelled_open_lets_go_of_the_load(
+    make_engine: MakeEngine, model: ModelFile, home: Path
+):
+    engine = make_engine("load=30", limits=Limits(orphaned_load=0.1))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1):
+            await engine.open(model, Wants())
+    await until(lambda: not workers_of(home))
+
+
+async def test_wants_that_are_satisfied_share_and_others_replace_a_lone_worker(
+    make_engine: MakeEngine, model: ModelFile
+):
+    engine = make_engine(keep_alive=60)
+    session = await engine.open(model, Wants(n_ctx=2048))
+    pid = (await session.status()).pid
+    await session.aclose()
+    session = await engine.open(model, Wants(n_ctx=1024))
+    assert (await session.status()).pid == pid
+    await session.aclose()
+    session = await engine.open(model, Wants(n_ctx=4096))
+    assert session.facts.n_ctx == 4096
+    [status] = await engine.live()
+    assert status.pid != pid
+    assert await engine.stop(status.pid)
+
+
+async def test_wants_that_others_stand_in_the_way_of_are_busy_and_name_them(
+    make_engine: MakeEngine, model: ModelFile
+):
+    theirs, ours = make_engine(face="theirs"), make_engine(face="ours")
+    session = await theirs.open(model, Wants(n_ctx=2048))
+    with pytest.raises(ModelBusy) as busy:
+        await ours.open(model, Wants(n_ctx=4096))
+    assert f"theirs {os.getpid()}" in str(busy.value)
+    assert text(await events(session, chat("unharmed"))).startswith("You said: **unharmed**")
+
+
+async def test_a_worker_leaves_with_its_last_client(
+    make_engine: MakeEngine, model: ModelFile, home: Path, places: Places
+):
+    engine = make_engine(keep_alive=0)
+    sessions = [await engine.open(model, Wants()) for _ in range(2)]
+    await sessions[0].aclose()
+    assert text(await events(sessions[1], chat("here")))
+    await sessions[1].aclose()
+    await until(lambda: not workers_of(home), 2)
+    assert list(places.run.glob("*.sock")) == []
+    assert no_lock_is_held(places.run)
+
+
+async def test_a_worker_leaves_once_idle_for_its_keep_alive(
+    make_engine: MakeEngine, model: ModelFile, home: Path
+):
+    engine = make_engine(keep_alive=60)
+    session = await engine.open(model, Wants())
+    await session.keep_alive(0.6)
+    started = time.monotonic()
+    await events(session, chat("x\n#!words=10;rate=20"))  # busy for 0.5 s: that does not count
+    await until(lambda: not session.alive, 3)
+    assert time.monotonic() - started > 1.0
+    with pytest.raises(WorkerDied) as left:
+        await events(session, chat("too late"))
+    assert (left.value.key, left.value.signal) == ("engine.left", "")
+    await until(lambda: not workers_of(home))
+
+
+async def test_minus_one_stays_until_it_is_stopped(make_engine: MakeEngine, model: ModelFile):
+    engine = make_engine(keep_alive=-1)
+    await (await engine.open(model, Wants())).aclose()
+    [status] = await engine.live()
+    assert status.keep_alive == -1
+    assert status.clients == ()
+    assert await engine.stop(status.pid)
+
+
+async def test_a_worker_whose_run_folder_is_gone_leaves(
+    make_engine: MakeEngine, model: ModelFile, home: Path, places: Places
+):
+    engine = make_engine(keep_alive=-1, limits=Limits(socket_check=0.2))
+    await (await engine.open(model, Wants())).aclose()
+    shutil.rmtree(places.run)
+    await until(lambda: not workers_of(home), 3)
+
+
+async def test_stop_asks_first_and_forces_when_told(
+    make_engine: MakeEngine, model: ModelFile, home: Path
+):
+    engine = make_engine(keep_alive=60)
+    session = await engine.open(model, Wants())
+    stream = session.generate(chat("x\n#!words=1000;rate=50"))
+    async with contextlib.aclosing(stream):
+        await first_delta(stream)
+        [status] = await engine.live()
+        assert status.state == "busy"
+        assert not await engine.stop(status.pid)
+        assert await engine.stop(status.pid, force=True)
+        with contextlib.suppress(WorkerDied):
+            last = [event async for event in stream][-1]
+            assert getattr(last, "reason", "") == "cancelled"
+    assert workers_of(home) == []
+
+
+async def test_stop_ends_a_worker_that_does_not_listen(
+    make_engine: MakeEngine, model: ModelFile, home: Path
+):
+    engine = make_engine(keep_alive=60)
+    session = await engine.open(model, Wants())
+    pid = (await session.status()).pid
+    stream = session.generate(chat("x\n#!words=10;hang=reply"))
+    await first_delta(stream)
+    assert await engine.stop(pid, force=True)
+    assert workers_of(home) == []
+    with pytest.raises(WorkerDied):
+        await anext(stream)
+
+
+async def test_an_upgraded_client_lists_and_stops_old_workers(
+    make_engine: MakeEngine, model: ModelFile, monkeypatch: pytest.MonkeyPatch
+):
+    old = make_engine(keep_alive=60)
+    with monkeypatch.context() as before:
+        before.setattr(llmchat, "__version__", "0.0.1")
+        await (await old.open(model, Wants())).aclose()
+        name = old.name(model)
+    new = make_engine(keep_alive=60)
+    assert new.name(model) != name
+    session = await new.open(model, Wants())
+    assert len(await new.live()) == 2
+    for status in await new.live():
+        assert await new.stop(status.pid)
+    assert not session.alive
+
+
+async def test_a_stale_socket_is_replaced(make_engine: MakeEngine, model: ModelFile, home: Path):
+    engine = make_engine(keep_alive=60)
+    await (await engine.open(model, Wants())).aclose()
+    [pid] = workers_of(home)
+    os.kill(pid, signal.SIGKILL)
+    await until(lambda: not workers_of(home))
+    assert len(engine.registry.names()) == 1
+    assert await engine.live() == []
+    assert engine.registry.names() == []
+    session = await engine.open(model, Wants())
+    assert await engine.stop((await session.status()).pid)
+
+
+def test_a_name_depends_on_model_and_script():
+    assert digest("a" * 64) == digest("a" * 64)
+    assert (
+        len({digest("a" * 64), digest("b" * 64), digest("a" * 64, ""), digest("a" * 64, "x")}) == 4
+    )
+
+
+async def test_a_worker_gets_no_token_and_no_terminal(
+    make_engine: MakeEngine, model: ModelFile, monkeypatch: pytest.MonkeyPatch, places: Places
+):
+    for name in ("HF_TOKEN", "LLMCHAT_API_KEY", "AWS_SECRET_ACCESS_KEY", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.setenv(name, "value-of-" + name)
+    session = await make_engine().open(model, Wants())
+    pid = (await session.status()).pid
+    process = Path(f"/proc/{pid}")
+    environ = process.joinpath("environ").read_bytes().decode().split("\0")
+    assert "CUDA_VISIBLE_DEVICES=value-of-CUDA_VISIBLE_DEVICES" in environ
+    assert not any("TOKEN" in item or "SECRET" in item or "API_KEY" in item for item in environ)
+    assert process.joinpath("cwd").readlink() == Path("/")
+    assert os.getsid(pid) == pid
+    descriptors = {path.name: str(path.readlink()) for path in process.joinpath("fd").iterdir()}
+    assert descriptors["0"] == "/dev/null"
+    assert descriptors["1"] == descriptors["2"]
+    log = Path(descriptors["1"])
+    assert log.parent == places.logs
+    assert os.stat(log).st_mode & 0o777 == 0o600
+    ours = ("socket:", "anon_inode:", str(places.run), str(places.logs), "/dev/null")
+    assert all(target.startswith(ours) for target in descriptors.values())
+
+
+async def test_descriptors_threads_and_processes_stay_constant(
+    make_engine: MakeEngine, model: ModelFile, home: Path
+):
+    engine = make_engine(keep_alive=60)
+    session = await engine.open(model, Wants())
+    pid = (await session.status()).pid
+
+    def held(process: object) -> tuple[int, int]:
+        root = Path(f"/proc/{process}")
+        return len(list((root / "fd").iterdir())), len(list((root / "task").iterdir()))
+
+    async def turn() -> None:
+        other = await engine.open(model, Wants())
+        await events(other, chat("x"))
+        await engine.live()
+        await other.aclose()
+
+    await turn()
+    before = held(pid), held("self")
+    for _ in range(30):
+        await turn()
+    await until(lambda: (held(pid), held("self")) == before)
+    assert workers_of(home) == [pid]
+    assert await engine.stop(pid)
