@@ -40,18 +40,14 @@ class Patience:
         self._key = key
         self._failures = 0
 
-    def progressed(self) -> None:
-        """A new byte came: begin counting again."""
-        self._failures = 0
-
-    def failed(self, problem: Transient) -> None:
-        """Pause before the next try.
+    def failed(self, problem: Transient, *, progressed: bool = False) -> None:
+        """Pause before the next try. One that brought new bytes begins the count again.
 
         Raises:
             HubError: too many tries without progress.
             Interrupted: the user stopped it.
         """
-        self._failures += 1
+        self._failures = 0 if progressed else self._failures + 1
         if self._failures >= self._config.tries:
             raise HubError(
                 self._key,
@@ -60,7 +56,9 @@ class Patience:
                 reason=problem.reason,
                 endpoint=self._config.endpoint,
             ) from problem
-        delay = min(self._config.max_backoff, self._config.backoff * 2.0 ** (self._failures - 1))
+        delay = min(
+            self._config.max_backoff, self._config.backoff * 2.0 ** max(0, self._failures - 1)
+        )
         if problem.wait is not None:
             delay = max(delay, min(problem.wait, MAX_RETRY_AFTER))
         self._on_pause()

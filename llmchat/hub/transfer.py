@@ -83,10 +83,8 @@ class _Transfer:
                 try:
                     self._try_once(file, part)
                 except Transient as problem:
-                    if part.length > best:
-                        best = part.length
-                        patience.progressed()
-                    patience.failed(problem)
+                    patience.failed(problem, progressed=part.length > best)
+                    best = max(best, part.length)
             part.publish()
 
     def _try_once(self, file: PlannedFile, part: PartFile) -> None:

@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -70,6 +71,9 @@ class Hub:
         """A mirror that sends files itself, without a redirect."""
         self.signature = 0
         """Counts up: each redirect is another address."""
+        self.cdn_gate = threading.Event()
+        """Files wait for it: a test may finish its preparations first."""
+        self.cdn_gate.set()
         self.closing = threading.Event()
         self._lock = threading.Lock()
         self._servers: list[ThreadingHTTPServer] = []
@@ -119,6 +123,8 @@ class Hub:
     def _listen(self, name: str) -> str:
         handler = type(f"{name.title()}Handler", (_Handler,), {"hub": self, "name": name})
         server = _Server(("127.0.0.1", 0), handler)
+        # What waits in buffers when a client dies counts as sent: keep it small.
+        server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 128 * 1024)
         self._servers.append(server)
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         return f"http://127.0.0.1:{server.server_address[1]}"
@@ -206,7 +212,7 @@ class _Handler(BaseHTTPRequestHandler):
             headers: dict[str, str | None] = {
                 "Location": f"{self.hub.cdn}/{repo}/{path}?signature={self.hub.signature}",
                 "X-Repo-Commit": self.hub.commits[repo],
-                "X-Linked-ETag": f'"{hashlib.sha256(content).hexdigest()}"',
+                "X-Linked-ETag": f'"{_sha256(content)}"',
                 "X-Linked-Size": str(len(content)),
                 "Accept-Ranges": "bytes",
             }
@@ -252,6 +258,8 @@ class _Handler(BaseHTTPRequestHandler):
         is_file: bool = False,
     ) -> None:
         body += b"" if fault.lie else fault.extra
+        if is_file:
+            self.hub.cdn_gate.wait(30)
         headers = {"Content-Length": str(len(body)), **headers, **fault.headers}
         self.send_response(status)
         for name, value in headers.items():
@@ -294,11 +302,16 @@ def _is_redirect(fault: Fault) -> bool:
     return fault.status in (301, 302, 303, 307, 308)
 
 
+@lru_cache(maxsize=256)
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
 def _entry(name: str, content: bytes) -> dict[str, object]:
-    digest = hashlib.sha256(content).hexdigest()
+    digest = _sha256(content)
     return {
         "type": "file",
-        "oid": hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest(),
+        "oid": hashlib.sha1(digest.encode()).hexdigest(),
         "size": len(content),
         "path": name,
         "lfs": {"oid": digest, "size": len(content), "pointerSize": 134},
