@@ -77,6 +77,7 @@ class ScriptedBackend:
         self._pending = 0
         self._step = 0
         self._used = 0
+        self._n_ctx = script.n_ctx
         self.shell: Shell | None = None
 
     # Backend
@@ -104,7 +105,7 @@ class ScriptedBackend:
         if script.load_fail:
             print(script.message, file=sys.stderr, flush=True)  # noqa: T201 - the worker's log
             raise EngineError("engine.failed", reason=script.message)
-        n_ctx = wants.n_ctx or script.n_ctx
+        self._n_ctx = n_ctx = wants.n_ctx or script.n_ctx
         return Facts(
             model=model.name,
             identity=model.identity,
@@ -199,6 +200,11 @@ class ScriptedBackend:
             return
         started = time.monotonic()
         prompt = script.prompt or sum(len(tokens_of(text)) for text in _texts(work.prompt))
+        limit = self._n_ctx
+        if prompt >= limit:
+            message = f"The prompt has {prompt} tokens; the context holds {limit}."
+            job.emit(Failed(id=work.id, code="context_exceeded", message=message))
+            return
         if not self._read(job, script, prompt):
             self._end(job, prompt=prompt)
             return

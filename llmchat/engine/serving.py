@@ -157,7 +157,7 @@ class Shell:
             for body in connection.frames():
                 self._reception.take(connection, body)
         except ProtocolError as error:
-            self._log(f"closed a connection: {error}")
+            self._log(f"llmchat: closed a connection: {error}")
             open_still = False
         if not open_still:
             self.drop(connection)
@@ -315,5 +315,5 @@ class Shell:
             sock.close()
 
     def _log(self, line: str) -> None:
-        sys.stderr.write(f"llmchat: {line}\n")
+        sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
