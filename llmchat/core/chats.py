@@ -18,7 +18,8 @@ from llmchat.core.storing import StoreThread
 from llmchat.core.titles import title_from
 from llmchat.core.turn import Assignment, Services, Turn
 from llmchat.engine.protocol import ChatMessage, Messages
-from llmchat.errors import NotFound, UsageError
+from llmchat.errors import NotFound, StoreError, UsageError
+from llmchat.store.replies import Ending
 from llmchat.store.search import Hit
 from llmchat.store.store import Store
 from llmchat.values import NOTHING_SET, ChatSettings, Conversation, Message, ModelFile, Part
@@ -72,6 +73,7 @@ class Chats:
         self._source = "tui" if face == "tui" else "cli"
         self._notice = notice
         self._used = used
+        self._unsaved: list[Ending] = []
         self._turns: dict[str, Turn] = {}
         self._starting: set[asyncio.Task[Any]] = set()
 
@@ -154,7 +156,11 @@ class Chats:
         return await self._storage.call(self._store.search, words, limit=limit)
 
     async def changed(self) -> bool:
-        """Whether another process wrote to the store since this was last asked."""
+        """Whether another process wrote to the store since this was last asked.
+
+        To be asked every second or so: it also tries again to save what a full disk refused.
+        """
+        await self._save_late()
         return await self._storage.call(self._store.changed)
 
     # The tree
@@ -309,6 +315,7 @@ class Chats:
         """Save, then start the turn; whoever stops waiting meanwhile stops neither."""
 
         async def begin() -> Turn:
+            await self._save_late()
             assignment = await self._storage.call(save)
             assert isinstance(assignment, Assignment)
             turn = Turn(self._services(once), assignment)
@@ -317,6 +324,17 @@ class Chats:
             return turn
 
         return await self._unstoppable(begin())
+
+    async def _save_late(self) -> None:
+        """Save the replies whose saving failed; they wait on if it fails again."""
+        endings = self._unsaved[:]
+        if not endings:
+            return
+        self._unsaved.clear()
+        try:
+            await self._storage.call(self._store.writer.finish, endings)
+        except StoreError:
+            self._unsaved[:0] = endings
 
     async def _unstoppable(self, work: Coroutine[Any, Any, T]) -> T:
         task = asyncio.create_task(work)
@@ -334,6 +352,7 @@ class Chats:
             sessions=self._sessions,
             resolve=resolve,
             notice=self._notice,
+            unsaved=self._unsaved,
             used=self._used,
         )
 
@@ -358,6 +377,7 @@ class Chats:
             turn.cancel()
         for turn in running:
             await turn.ended()
+        await self._save_late()
 
     # What is in force
 

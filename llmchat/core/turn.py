@@ -63,6 +63,8 @@ class Services:
     """The settings in force, given the resolved model's name once it is known."""
     notice: Callable[[str], None]
     """Tells the user of something that is not this turn's error."""
+    unsaved: list[Ending]
+    """Collects what could not be saved; it is tried again."""
     used: Callable[[str], None]
     """Is told the name of the model once it is open."""
 
@@ -296,6 +298,7 @@ class Turn:
             final = await storage.call(storage.store.writer.finish, endings)
         except StoreError as error:
             self._services.notice(error.sentence)
+            self._services.unsaved.extend(endings)
             pairs = zip(self._growing, endings, strict=True)
             final = [_as_message(reply.message, ending) for reply, ending in pairs]
         self.replies = tuple(final)
