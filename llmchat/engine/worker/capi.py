@@ -80,6 +80,11 @@ class Batch:
         if not 0 < count <= self.room:
             raise CApiError(f"{count} rows for a batch with room for {self.room}")
         start, end = self.n, self.n + count
+        if count == 1:  # the path of every generated token: no temporary arrays
+            self._token[start], self._pos[start] = tokens[0], position
+            self._seq[start], self._output[start] = seq, output
+            self.n = end
+            return start
         self._token[start:end] = tokens
         self._pos[start:end] = np.arange(position, position + count)
         self._seq[start:end] = seq
@@ -127,6 +132,7 @@ class Context:
         self.batch = Batch(n_batch)
         self._memory = lib.llama_get_memory(pointer)
         self._row = ctypes.c_float * n_vocab
+        self._views: dict[int, Floats] = {}
         self._flag = ctypes.create_string_buffer(2)
         try:
             self._abort_callback = _native_flag_reader()
@@ -177,8 +183,13 @@ class Context:
         if not pointer:
             raise CApiError(f"row {row} has no logits")
         address = ctypes.addressof(pointer.contents)
-        values: Floats = np.ctypeslib.as_array(self._row.from_address(address))
-        return values
+        view = self._views.get(address)
+        if view is None:  # the buffer moves only when more rows are asked for than ever before
+            if len(self._views) > 2 * self.batch.n_rows:
+                self._views.clear()
+            view = np.ctypeslib.as_array(self._row.from_address(address))
+            self._views[address] = view
+        return view
 
     def seq_rm(self, seq: int, start: int = -1, end: int = -1) -> bool:
         """Forget positions [start, end) of a sequence. False: this memory cannot."""

@@ -89,6 +89,10 @@ def open_everything(
         progress(Loading(fraction=1.0, stage="warmup"))
         loaded.warm_up()
         template = _template(pointer, loaded.vocab)
+        _ = (
+            loaded.vocab.ends,
+            loaded.vocab.controls,
+        )  # scans of the whole vocabulary: now, not later
         facts = _facts(model, loaded, decision, template)
     except LlmchatError:
         loaded.close()

@@ -1,0 +1,129 @@
+"""Placement on recorded machines: none, 8, 24, 2 x 24, 80 GiB; sizes as an 8B model has them."""
+
+import pytest
+
+from llmchat.engine.protocol import Device
+from llmchat.engine.worker.fit import (
+    DEFAULT_CTX,
+    MARGIN,
+    Measure,
+    Model,
+    Try,
+    explain,
+    place,
+)
+from llmchat.engine.worker.sizes import Sizes
+from llmchat.values import Wants
+
+GIB = 1 << 30
+CPU = Device(name="CPU", type="cpu", free=60 * GIB, total=64 * GIB)
+
+
+def gpu(gib: float, name: str = "CUDA0") -> Device:
+    return Device(name=name, type="gpu", free=int(gib * GIB), total=int(gib * GIB))
+
+
+def sized(
+    gib: float, devices: list[Device], layers: int = 33, expert_share: float = 0.0
+) -> Measure:
+    """A model of `gib` GiB in equal layers, 128 KiB of KV a token, spread over the GPUs evenly."""
+
+    def measure(choice: Try) -> dict[str, Sizes]:
+        share = choice.n_gpu_layers / layers
+        experts = gib * expert_share * (choice.n_cpu_moe / (layers - 1))
+        on_gpu = (gib * share - (experts if share else 0)) * GIB
+        kv = 128 * 1024 * choice.n_ctx * choice.pool
+        gpus = [device for device in devices if device.type == "gpu"]
+        found = {"CPU": Sizes(int(gib * GIB - on_gpu), int(kv * (1 - share)), GIB // 8)}
+        for device in gpus:
+            part = Sizes(int(on_gpu / len(gpus)), int(kv * share / len(gpus)), GIB // 4)
+            found[device.name] = part if share else Sizes()
+        return found
+
+    return measure
+
+
+LLAMA_8B = Model(n_layers=33, n_ctx_train=131_072)
+MACHINES = {
+    "none": [CPU],
+    "8": [gpu(7.6), CPU],
+    "24": [gpu(23.5), CPU],
+    "2x24": [gpu(23.5), gpu(23.5, "CUDA1"), CPU],
+    "80": [gpu(79.0), CPU],
+}
+
+
+@pytest.mark.parametrize(
+    ("machine", "gib", "layers"),
+    [
+        ("none", 4.7, 0),
+        ("8", 4.7, 33),
+        ("24", 4.7, 33),
+        ("8", 16.0, range(8, 18)),
+        ("24", 40.0, range(12, 20)),
+        ("2x24", 40.0, 33),
+        ("80", 40.0, 33),
+    ],
+)
+def test_as_many_layers_on_the_gpu_as_fit(machine, gib, layers):
+    devices = MACHINES[machine]
+    placed = place(devices, Wants(), LLAMA_8B, sized(gib, devices))
+    assert placed.fits
+    found = placed.choice.n_gpu_layers
+    assert found in layers if isinstance(layers, range) else found == layers
+    assert placed.choice.n_ctx == DEFAULT_CTX
+    for device in devices:
+        if device.type == "gpu":
+            assert placed.sizes[device.name].total <= device.free - MARGIN
+
+
+def test_the_pool_grows_only_where_there_is_room():
+    tight, wide = MACHINES["8"], MACHINES["80"]
+    assert place(tight, Wants(), LLAMA_8B, sized(4.7, tight)).choice.pool in (1, 2)
+    assert place(wide, Wants(), LLAMA_8B, sized(4.7, wide)).choice.pool == 4
+
+
+def test_what_the_user_fixed_stays_fixed():
+    devices = MACHINES["8"]
+    wants = Wants(n_gpu_layers=12, n_ctx=16_384)
+    placed = place(devices, wants, LLAMA_8B, sized(4.7, devices))
+    assert (placed.choice.n_gpu_layers, placed.choice.n_ctx) == (12, 16_384)
+    everything = place(devices, Wants(n_gpu_layers="all"), LLAMA_8B, sized(40, devices))
+    assert everything.choice.n_gpu_layers == 33
+    assert not everything.fits
+    assert "may not fit" in explain(devices, LLAMA_8B, everything)
+    none = place(devices, Wants(n_gpu_layers=0), LLAMA_8B, sized(4.7, devices))
+    assert none.choice.n_gpu_layers == 0
+
+
+def test_experts_go_to_the_cpu_before_layers_do():
+    devices = MACHINES["24"]
+    model = Model(n_layers=33, n_ctx_train=32_768, n_experts=128)
+    placed = place(devices, Wants(), model, sized(40, devices, expert_share=0.9))
+    assert placed.fits
+    assert placed.choice.n_gpu_layers == 33
+    assert 0 < placed.choice.n_cpu_moe < 33
+    assert "experts" in explain(devices, model, placed)
+
+
+def test_a_small_machine_gets_a_smaller_context_than_the_default():
+    devices = [Device(name="CPU", type="cpu", free=GIB * 3 // 4, total=GIB)]
+    placed = place(devices, Wants(), LLAMA_8B, sized(0.5, devices))
+    assert placed.fits
+    assert placed.choice.n_ctx == 4096
+
+
+def test_the_context_is_never_more_than_the_model_was_trained_for_unless_asked():
+    devices = MACHINES["none"]
+    small = Model(n_layers=33, n_ctx_train=2048)
+    assert place(devices, Wants(), small, sized(1, devices)).choice.n_ctx == 2048
+    asked = place(devices, Wants(n_ctx=4096), small, sized(1, devices))
+    assert asked.choice.n_ctx == 4096
+
+
+def test_the_explanation_names_devices_and_sizes():
+    devices = MACHINES["8"]
+    placed = place(devices, Wants(), LLAMA_8B, sized(4.7, devices))
+    words = explain(devices, LLAMA_8B, placed)
+    assert words.startswith("33/33 layers on CUDA0 (")
+    assert "of 7.6 GiB free" in words

@@ -1,0 +1,144 @@
+"""The sequence table over a memory that only keeps books."""
+
+from llmchat.engine.worker.kv import Kind, SequenceTable, Slot, common_prefix
+
+
+class Books:
+    """A memory as llama.cpp keeps it: positions per sequence."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[object, ...]] = []
+        self.first: dict[int, int] = {}
+        self.partial = True
+
+    def seq_rm(self, seq: int, start: int = -1, end: int = -1) -> bool:
+        self.calls.append(("rm", seq, start, end))
+        return self.partial or start <= 0
+
+    def seq_cp(self, source: int, target: int, end: int) -> None:
+        self.calls.append(("cp", source, target, end))
+
+    def pos_min(self, seq: int) -> int:
+        return self.first.get(seq, 0)
+
+
+def table(n: int = 4, kind: Kind | None = None) -> tuple[SequenceTable, Books]:
+    books = Books()
+    return SequenceTable(books, n, kind or Kind()), books
+
+
+def open_slot(sequences: SequenceTable, tokens: list[int]) -> Slot:
+    slot = sequences.open(tokens)
+    assert slot is not None
+    return slot
+
+
+def run(sequences: SequenceTable, tokens: list[int]) -> Slot:
+    """A request that read and wrote `tokens`, and is over."""
+    slot = open_slot(sequences, tokens)
+    slot.tokens = list(tokens)
+    sequences.release(slot)
+    return slot
+
+
+def test_common_prefix():
+    assert common_prefix([1, 2, 3], [1, 2, 4]) == 2
+    assert common_prefix([], [1]) == 0
+    assert common_prefix([1, 2], [1, 2, 3]) == 2
+    for cut in range(40):
+        one = list(range(40))
+        two = [*one[:cut], -1, *one[cut + 1 :]]
+        assert common_prefix(one, two) == cut
+
+
+def test_the_next_turn_takes_its_conversation_over():
+    sequences, _ = table()
+    first = run(sequences, [1, 2, 3, 4])
+    again = open_slot(sequences, [1, 2, 3, 4, 5, 6])
+    assert again is first
+    assert again.tokens == [1, 2, 3, 4]
+
+
+def test_the_last_token_is_always_read_again_for_its_logits():
+    sequences, _ = table()
+    run(sequences, [1, 2, 3, 4])
+    assert open_slot(sequences, [1, 2, 3, 4]).tokens == [1, 2, 3]
+
+
+def test_a_busy_sequence_is_copied_from_not_taken():
+    sequences, books = table()
+    busy = open_slot(sequences, [1, 2, 3, 4])
+    busy.tokens = [1, 2, 3, 4]
+    other = open_slot(sequences, [1, 2, 3, 9, 9])
+    assert other is not busy
+    assert other.tokens == [1, 2, 3]
+    assert ("cp", busy.seq, other.seq, 3) in books.calls
+    assert busy.tokens == [1, 2, 3, 4]
+    assert sequences.cells() == 4  # what is shared counts once
+
+
+def test_a_short_shared_beginning_does_not_destroy_a_long_conversation():
+    sequences, _ = table()
+    long = run(sequences, list(range(100)))
+    other = open_slot(sequences, [0, 1, 2, 999, 998])
+    assert other is not long
+    assert len(long.tokens) == 100
+
+
+def test_idle_ones_are_evicted_oldest_first_and_busy_ones_never():
+    sequences, _ = table(3)
+    old, new = run(sequences, [1, 1, 1]), run(sequences, [2, 2, 2])
+    busy = open_slot(sequences, [3, 3, 3])
+    busy.tokens = [3, 3, 3]
+    assert sequences.evict()
+    assert not old.tokens
+    assert new.tokens
+    assert sequences.evict()
+    assert not sequences.evict()
+    assert busy.tokens == [3, 3, 3]
+
+
+def test_no_sequence_when_all_are_busy():
+    sequences, _ = table(2)
+    open_slot(sequences, [1])
+    open_slot(sequences, [2])
+    assert sequences.open([3]) is None
+    assert sequences.free() == 0
+
+
+def test_a_sliding_window_is_reused_only_where_the_window_is_still_there():
+    """llama.cpp answers such a cut with True and computes garbage: 0.7 nats, another top token."""
+    sequences, books = table(2, Kind(n_swa=512))
+    slot = run(sequences, list(range(3000)))
+    books.first[slot.seq] = 1976
+    assert sequences.reusable(slot, [*range(3000), 1, 2]) == 3000  # going on is always right
+    assert sequences.reusable(slot, [*range(900), -1, -1]) == 0
+    assert sequences.reusable(slot, [*range(2900), -1, -1]) == 2900
+    books.first[slot.seq] = 0
+    assert sequences.reusable(slot, [*range(900), -1, -1]) == 900
+
+
+def test_a_recurrent_state_is_reused_whole_or_not_at_all():
+    sequences, _ = table(2, Kind(whole_only=True))
+    slot = run(sequences, [1, 2, 3, 4])
+    assert sequences.reusable(slot, [1, 2, 3, 4, 5]) == 4
+    assert sequences.reusable(slot, [1, 2, 3, 9]) == 0
+    assert sequences.reusable(slot, [1, 2, 3, 4]) == 0
+
+
+def test_after_a_broken_decode_only_what_is_there_counts():
+    sequences, _ = table()
+    slot = open_slot(sequences, list(range(10)))
+    slot.tokens = [0, 1]
+    sequences.repair(slot, list(range(10)), 6)
+    assert slot.tokens == list(range(6))
+    sequences.repair(slot, list(range(10)), 3)
+    assert slot.tokens == []
+
+
+def test_a_memory_that_cannot_cut_is_emptied():
+    sequences, books = table()
+    books.partial = False
+    slot = run(sequences, [1, 2, 3, 4])
+    assert open_slot(sequences, [1, 2, 3, 9]).tokens == []
+    assert slot.tokens == []

@@ -1,0 +1,92 @@
+"""The policy alone: no model, no clock."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Struct
+
+from llmchat.engine.worker.scheduler import (
+    SMALLEST_CHUNK,
+    ChunkSizer,
+    ThreadGovernor,
+    fits,
+    gives_way,
+    plan,
+)
+
+
+class Reply(Struct, frozen=True):
+    pending: int
+    order: tuple[int, int] = (0, 0)
+
+
+def test_generating_replies_come_first_and_readers_share_what_is_left():
+    writers = [Reply(1, (0, place)) for place in range(3)]
+    readers = [Reply(1000, (0, 10)), Reply(40, (0, 11)), Reply(1000, (0, 12))]
+    shares = plan(writers, readers, 512, 120)
+    assert [share.who for share in shares[:3]] == writers
+    assert [share.rows for share in shares[3:]] == [40, 40, 40]
+
+
+def test_what_a_short_prompt_does_not_need_goes_to_the_next():
+    shares = plan([], [Reply(10, (0, 1)), Reply(1000, (0, 2))], 512, 512)
+    assert [share.rows for share in shares] == [10, 502]
+
+
+replies = st.lists(st.integers(1, 5000), max_size=40)
+
+
+@given(st.integers(0, 80), replies, st.integers(1, 2048), st.integers(1, 2048))
+def test_a_batch_never_has_more_rows_than_n_batch(writers, prompts, n_batch, chunk):
+    generating = [Reply(1, (0, place)) for place in range(writers)]
+    reading = [Reply(size, (0, 100 + place)) for place, size in enumerate(prompts)]
+    shares = plan(generating, reading, n_batch, chunk)
+    assert sum(share.rows for share in shares) <= n_batch
+    assert all(1 <= share.rows <= share.who.pending for share in shares)
+    if writers + len(prompts):
+        assert shares  # something always moves
+
+
+def test_a_chunk_shrinks_beside_others_to_the_target_time():
+    sizer = ChunkSizer(512, target=0.3)
+    assert sizer.rows(alone=True) == 512
+    for _ in range(20):
+        sizer.observe(100, 0.5)  # 5 ms a row
+    assert sizer.rows(alone=False) == 60
+    for _ in range(40):
+        sizer.observe(100, 50.0)
+    assert sizer.rows(alone=False) == SMALLEST_CHUNK
+
+
+def test_the_youngest_gives_way_and_never_the_only_one():
+    old, young = Reply(1, (0, 1)), Reply(1, (0, 2))
+    assert gives_way([young, old]) is young
+    assert gives_way([old]) is None
+    urgent = Reply(1, (-5, 3))
+    assert gives_way([urgent, old]) is old
+
+
+def test_a_request_waits_for_room_in_the_pool():
+    assert fits(500, 0, 1, active=400, pool=1024, headroom=64)
+    assert not fits(600, 0, 1, active=400, pool=1024, headroom=64)
+    assert fits(600, 500, 1, active=400, pool=1024, headroom=64)
+
+
+def test_threads_give_way_to_a_neighbour_and_come_back():
+    governor = ThreadGovernor(4)
+    for step in range(10):
+        assert governor.observe(0.01, step * 0.01) == 4
+    for step in range(3):
+        governor.observe(0.05, 0.2 + step * 0.05)
+    assert governor.n == 3
+    assert governor.observe(0.01, 3.0) == 3
+    assert governor.observe(0.01, 6.0) == 4
+
+
+def test_one_slow_step_changes_nothing_and_one_thread_stays():
+    governor = ThreadGovernor(2)
+    for step in range(20):
+        governor.observe(0.5 if step == 12 else 0.01, step)
+    assert governor.n == 2
+    alone = ThreadGovernor(1)
+    for step in range(20):
+        assert alone.observe(0.01 if step < 10 else 1.0, 0.0) == 1
