@@ -74,6 +74,7 @@ class LlmchatApp(ThemedApp):
         self.chat = ChatScreen(
             self._runtime,
             Drafts(self.places.state),
+            themes_folder=self.places.config / "themes",
             conversation=self._conversation,
             model=self._model,
             keymap=self._keymap_of_user,

@@ -8,6 +8,8 @@ from textual.types import IgnoreReturnCallbackType
 
 from llmchat.text import say
 from llmchat.tui.actions import ACTIONS
+from llmchat.tui.screens.view_actions import ViewActions
+from llmchat.tui.themed import ThemedApp
 
 
 class ActionProvider(Provider):
@@ -35,9 +37,12 @@ class ActionProvider(Provider):
 class ThemeProvider(Provider):
     """The themes by name."""
 
-    def _names(self) -> list[str]:
-        from llmchat.tui.themed import ThemedApp
+    async def startup(self) -> None:
+        """Read the theme files now that somebody may choose."""
+        if isinstance(self.screen, ViewActions):
+            self.screen.read_themes()
 
+    def _names(self) -> list[str]:
         return self.app.theme_names() if isinstance(self.app, ThemedApp) else []
 
     def _use(self, name: str) -> None:

@@ -31,13 +31,6 @@ class ThemedApp(App[None]):
             self.register_theme(theme)
         return found
 
-    def use_theme(self, name: str) -> None:
-        """Change to a theme, reading the files if it is not known yet."""
-        if name not in self.available_themes:
-            self.load_themes()
-        if name in self.available_themes:
-            self.theme = name
-
     def theme_names(self) -> list[str]:
         """Ours and the user's before Textual's own, which may lack contrast; no ANSI ones."""
         themes: dict[str, Theme] = self.available_themes

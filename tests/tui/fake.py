@@ -5,12 +5,14 @@ What needs the real path runs over the real Runtime with scripted workers.
 """
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Any, Self
 
 from msgspec.structs import replace
 
+from llmchat.core.downloads import Progress
 from llmchat.core.events import (
     AnyChatEvent,
     TextAdded,
@@ -19,7 +21,7 @@ from llmchat.core.events import (
     TurnStarted,
 )
 from llmchat.engine.protocol import WorkerStatus
-from llmchat.errors import LlmchatError, NotFound
+from llmchat.errors import Interrupted, LlmchatError, NotFound
 from llmchat.values import (
     ChatSettings,
     Conversation,
@@ -298,7 +300,35 @@ class FakeModels:
         return self.workers
 
 
+class FakeDownloads:
+    """Half of the starter comes at once; the rest when `go_on` is set."""
+
+    def __init__(self, models: FakeModels) -> None:
+        self.go_on = threading.Event()
+        self.stopped = False
+        self._models = models
+
+    def plan(self, ref: str) -> str:
+        return ref
+
+    def pull(self, plan: str, on_progress: Any, stop: threading.Event) -> ModelFile:
+        on_progress(
+            Progress(stage="download", done=49_000_000, total=98_000_000, rate=5e6, file="f")
+        )
+        while not self.go_on.wait(0.01):
+            if stop.is_set():
+                self.stopped = True
+                raise Interrupted
+        self._models.here.append(STARTER)
+        return STARTER
+
+
 class FakeSettings:
+    theme: str | None = None
+
+    def set(self, key: str, text: str | None) -> None:
+        setattr(self, key.rpartition(".")[2], text)
+
     def layers(self, conversation: Any = None, once: ChatSettings = UNSET) -> Resolved:
         return Resolved(replace(once, model=once.model or STARTER.name))
 

@@ -16,6 +16,7 @@ from textual.widgets import Static, TextArea
 
 from llmchat.errors import LlmchatError
 from llmchat.text import say
+from llmchat.text.cleaning import clean_line
 from llmchat.tui.actions import bindings
 from llmchat.tui.follower import Follower
 from llmchat.tui.screens.conversation_actions import ConversationActions
@@ -86,14 +87,20 @@ class ChatScreen(ViewActions, SettingsActions, ModelActions, ConversationActions
         else:
             await self.open(None)
         self.set_interval(POLL, self._poll)
+        for notice in rt.notices:
+            self.notify(clean_line(notice), severity="warning", timeout=10, markup=False)
+        self.use_theme(rt.settings.theme)
+        self._send_next()
 
     # -- what is open ---------------------------------------------------------------------
 
     async def open(self, conversation: Conversation | None) -> None:
         """Show a conversation, or an empty chat; the draft of the one left behind is kept."""
         rt = await self.runtime()
-        typed = self.composer.text if self.conversation is None and not self._opened else ""
-        self._keep_draft()
+        typed = "" if self._opened else self.composer.text
+        if self._opened:
+            self._keep_draft()
+            self.waiting.clear()  # they are in the draft of the conversation they were for
         self._opened = True
         self.editing = None
         self.workers.cancel_group(self, "follow")
@@ -157,7 +164,9 @@ class ChatScreen(ViewActions, SettingsActions, ModelActions, ConversationActions
     @told
     async def _send_next(self) -> None:
         rt = await self.runtime()
-        if not self.waiting or (self.turn is not None and not self.turn.done):
+        if not self.waiting or not self._opened:
+            return  # what is sent before the first conversation is open waits for it
+        if self.answering:
             self._tell_waiting()
             return
         text = self.waiting.pop(0)

@@ -7,6 +7,7 @@ The screen is put together from parts by subject (`message_actions.py`, `convers
 import asyncio
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual import getters
@@ -43,6 +44,7 @@ class ChatBase(Screen[None]):
         runtime: "asyncio.Future[Runtime]",
         drafts: Drafts,
         *,
+        themes_folder: Path,
         conversation: str | None = None,
         model: str | None = None,
         keymap: dict[str, str] | None = None,
@@ -51,6 +53,8 @@ class ChatBase(Screen[None]):
         super().__init__(classes="-empty")
         self._runtime = runtime
         self.drafts = drafts
+        self.themes_folder = themes_folder
+        """The user's own themes."""
         self.keymap = keymap or {}
         self.clock = clock
         self.wanted = conversation
@@ -96,6 +100,10 @@ class ChatBase(Screen[None]):
 
     async def refresh_model(self) -> None:
         """The model, where it runs, the context, and the welcome, as they are now."""
+        raise NotImplementedError
+
+    def use_theme(self, name: str | None) -> None:
+        """Change to a theme by its name, if there is such a theme."""
         raise NotImplementedError
 
     async def refresh_settings(self) -> None:

@@ -7,12 +7,16 @@ from llmchat.text import say
 from llmchat.text.cleaning import clean_line
 from llmchat.tui.links import openable
 from llmchat.tui.screens.chat_base import ChatBase
+from llmchat.tui.themed import ThemedApp
+from llmchat.tui.themes import DARK, LIGHT
+from llmchat.tui.told import told
 
 
 class ViewActions(ChatBase):
     """The sidebar's fold, thinking, the theme, help, the palette, and links."""
 
     _unfolded = False
+    _themes_read = False
 
     def action_sidebar(self) -> None:
         """Fold or show the conversations; where there is little room they lie over the words."""
@@ -41,11 +45,37 @@ class ViewActions(ChatBase):
 
     def action_theme(self) -> None:
         """The other of our two themes."""
-        from llmchat.tui.themed import ThemedApp
-        from llmchat.tui.themes import DARK, LIGHT
+        name = LIGHT if self.app.current_theme.dark else DARK
+        self.use_theme(name)
+        self._keep_theme(name)
 
-        if isinstance(self.app, ThemedApp):
-            self.app.use_theme(LIGHT if self.app.current_theme.dark else DARK)
+    @work(group="theme", exclusive=True)
+    @told
+    async def _keep_theme(self, name: str) -> None:
+        rt = await self.runtime()
+        rt.settings.set("ui.theme", name)
+
+    def read_themes(self) -> None:
+        """Make every theme known to the app; one notice for all the files that are broken."""
+        if not isinstance(self.app, ThemedApp) or self._themes_read:
+            return
+        self._themes_read = True
+        found = self.app.load_themes([self.themes_folder])
+        if found.failed:
+            path, reason = next(iter(found.failed.items()))
+            words = say("tui.theme_broken", path=path, reason=reason, count=len(found.failed))
+            self.notify(clean_line(words), severity="warning", timeout=10, markup=False)
+
+    def use_theme(self, name: str | None) -> None:
+        """Change to a theme by its name, if there is such a theme."""
+        if name is None or name == self.app.theme:
+            return
+        if name not in self.app.available_themes:
+            self.read_themes()
+        if name in self.app.available_themes:
+            self.app.theme = name
+        else:
+            self.tell(say("tui.theme_unknown", name=clean_line(name, 40)))
 
     def action_quit_app(self) -> None:
         """Leave; what is typed is kept."""

@@ -1,0 +1,63 @@
+"""The table of actions and what reads it agree."""
+
+import pytest
+
+from llmchat.tui.actions import ACTIONS, bindings, key_label, keys_of
+from llmchat.tui.screens.chat import ChatScreen
+from llmchat.tui.widgets.composer import Composer
+from llmchat.tui.widgets.message import MessageView
+from llmchat.tui.widgets.sidebar import Sidebar
+
+OWNERS = {"chat": ChatScreen, "composer": Composer, "message": MessageView, "sidebar": Sidebar}
+
+
+@pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.id)
+def test_an_action_has_a_method_and_words(action):
+    method = action.name.split("(")[0]
+    assert hasattr(OWNERS[action.scope], f"action_{method}")
+    assert action.label
+    assert action.help.endswith((".", "?"))
+
+
+def test_ids_are_unique_and_keys_do_not_collide_within_a_scope():
+    assert len({action.id for action in ACTIONS}) == len(ACTIONS)
+    for scope in OWNERS:
+        keys = [k for a in ACTIONS if a.scope == scope for k in a.keys.split(",")]
+        assert len(keys) == len(set(keys)), scope
+
+
+def test_no_key_is_one_that_a_terminal_cannot_tell_apart():
+    keys = {key for action in ACTIONS for key in action.keys.split(",")}
+    assert not keys & {"ctrl+i", "ctrl+m", "ctrl+h", "ctrl+left_square_bracket"}
+
+
+def test_what_is_under_ctrl_b_is_under_a_function_key_too():
+    sidebar = next(action for action in ACTIONS if action.id == "chat.sidebar")
+    assert sidebar.keys == "ctrl+b,f5"
+
+
+@pytest.mark.parametrize(
+    ("key", "label"),
+    [("ctrl+o", "Ctrl+O"), ("f1", "F1"), ("alt+enter", "Alt+Enter"), ("e", "e"), ("Y", "Y")],
+)
+def test_keys_are_written_as_people_write_them(key, label):
+    assert key_label(key) == label
+
+
+def test_a_binding_carries_the_id_that_a_user_remaps():
+    ids = {binding.id for binding in bindings("chat")}  # type: ignore[union-attr]
+    assert "chat.model" in ids
+    model = next(action for action in ACTIONS if action.id == "chat.model")
+    assert keys_of(model, {"chat.model": "f8"}) == "f8"
+
+
+async def test_a_remapped_key_works_and_the_old_one_does_not(make_app):
+    from llmchat.tui.screens.help import HelpScreen
+    from tests.tui.conftest import ready, until
+
+    async with make_app(keymap={"chat.help": "f8"}).run_test() as pilot:
+        await ready(pilot)
+        await pilot.press("f1")
+        assert not isinstance(pilot.app.screen, HelpScreen)
+        await pilot.press("f8")
+        await until(pilot, lambda: isinstance(pilot.app.screen, HelpScreen))

@@ -1,0 +1,48 @@
+"""Drafts on the disk."""
+
+from pathlib import Path
+
+from llmchat.tui.drafts import Drafts
+
+
+def test_a_draft_survives(tmp_path: Path):
+    drafts = Drafts(tmp_path)
+    drafts.put("c1", "half a thought")
+    drafts.put(None, "a new one")
+    assert drafts.save()
+    again = Drafts(tmp_path)
+    assert (again.get("c1"), again.get(None), again.get("c2")) == (
+        "half a thought",
+        "a new one",
+        "",
+    )
+    assert (tmp_path / "drafts.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_an_empty_draft_is_forgotten(tmp_path: Path):
+    drafts = Drafts(tmp_path)
+    drafts.put("c1", "x")
+    drafts.put("c1", "")
+    drafts.save()
+    assert Drafts(tmp_path).get("c1") == ""
+
+
+def test_a_broken_file_is_no_draft(tmp_path: Path):
+    for text in ("{", "[]", '{"a": 1}'):
+        (tmp_path / "drafts.json").write_text(text)
+        assert Drafts(tmp_path).get("a") == ""
+
+
+def test_a_disk_that_refuses_is_told_and_nothing_else(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    drafts = Drafts(tmp_path / "file")
+    drafts.put("c1", "x")
+    assert not drafts.save()
+    assert drafts.get("c1") == "x"
+
+
+def test_half_a_character_does_not_lose_the_draft(tmp_path: Path):
+    drafts = Drafts(tmp_path)
+    drafts.put("c1", "a\ud800b")
+    assert drafts.save()
+    assert Drafts(tmp_path).get("c1") == "a?b"
