@@ -24,7 +24,6 @@ from llmchat.core.events import (
     Queued,
     TextAdded,
     ThinkingAdded,
-    TurnFailed,
 )
 from llmchat.text import say
 from llmchat.text.cleaning import StreamCleaner
@@ -88,6 +87,8 @@ class Follower:
         self._text = StreamCleaner()
         self._thought = StreamCleaner()
         self._was_thinking = False
+        self._wrote = False
+        self._waiting = False
         self._last = "\n"
         self._bar = Bar("")
         self.stopped_by: int | None = None
@@ -112,7 +113,7 @@ class Follower:
             self._end_line(writer)
         finally:
             stopper.cancel()
-            end_status()
+            self._clear()
             await asyncio.to_thread(writer.close)
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(number)
@@ -135,39 +136,46 @@ class Follower:
             self._put(event.text if self._raw else self._text.feed(event.text), writer)
         elif isinstance(event, ThinkingAdded):
             self._think(event.text)
-        elif isinstance(event, ModelLoading):
+        elif isinstance(event, ContextDropped):
+            self._clear()
+            note(say("cli.context_dropped", count=len(event.messages), tokens=event.tokens))
+        elif not self._wrote:
+            self._show_waiting(event)
+
+    def _show_waiting(self, event: AnyChatEvent) -> None:
+        """What happens before the first word, on a line that the first word replaces."""
+        if isinstance(event, ModelLoading):
             self._bar.share(say("cli.loading", model=event.model), event.fraction)
-        elif isinstance(event, PromptRead):
-            self._read(event)
         elif isinstance(event, Queued):
             status(say("cli.queued", count=event.position))
-        elif isinstance(event, ContextDropped):
-            end_status()
-            note(say("cli.context_dropped", count=len(event.messages), tokens=event.tokens))
-        elif isinstance(event, TurnFailed):
-            end_status()
-
-    def _read(self, event: PromptRead) -> None:
-        left = event.seconds_left
-        if event.done >= event.total:
-            end_status()
-        elif left is not None and left >= SLOW_PROMPT:
+        elif isinstance(event, PromptRead):
+            left = event.seconds_left
+            if left is None or left < SLOW_PROMPT:
+                return
             label = say("cli.reading", done=event.done, total=event.total)
             status(f"{label}  {clock(left)}")
+        else:
+            return
+        self._waiting = True
+
+    def _clear(self) -> None:
+        """Take the line away; never once there is text, which the other thread may be writing."""
+        if self._waiting:
+            self._waiting = False
+            end_status()
 
     def _think(self, text: str) -> None:
         if self._show_thinking:
-            if not self._was_thinking:
-                end_status()
-            self._was_thinking = True
+            self._clear()
+            self._was_thinking = self._wrote = True
             note_dim(self._thought.feed(text))
 
     def _begin_text(self) -> None:
+        self._clear()
+        self._wrote = True
         if self._was_thinking:
             self._was_thinking = False
             note_dim(self._thought.end() + "\n\n")
-        elif self._last == "\n":
-            end_status()
 
     def _put(self, text: str, writer: AnswerWriter) -> None:
         if text and not self._silent:

@@ -12,7 +12,7 @@ from contextlib import suppress
 import click
 
 from llmchat import __version__
-from llmchat.cli.output import ReaderGone, drop_streams, end_status, note
+from llmchat.cli.output import ReaderGone, drop_streams, note
 from llmchat.errors import ExitCode, Interrupted, LlmchatError, WorkerDied
 from llmchat.text import say
 
@@ -35,7 +35,6 @@ def _explain(error: BaseException) -> int:
         return ExitCode.OK
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else ExitCode.FAILED
-    end_status()
     if isinstance(error, LlmchatError):
         _say_known(error)
     elif isinstance(error, KeyboardInterrupt | click.Abort):

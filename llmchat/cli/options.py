@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import click
-import msgspec
 
 from llmchat.cli.parameters import Duration, Kind, Layers, Number
-from llmchat.errors import UsageError
+from llmchat.config.reading import checked, parse_text
+from llmchat.config.schema import every_key
+from llmchat.errors import ConfigError, UsageError
 from llmchat.text import say
 from llmchat.values import ChatSettings, Sampling, Wants
 
@@ -70,6 +71,9 @@ ANSWER: dict[str, tuple[tuple[str, ...], Kind]] = {
 }
 """Field of `ChatSettings` -> its flags and their kind."""
 
+NOT_BY_OPTION = frozenset({"model", "system", "titles"})
+"""Settings that have a flag of their own, or are none of a chat."""
+
 OLLAMA_NAMES = {"num_ctx": "n_ctx", "num_predict": "max_tokens", "num_gpu": "n_gpu_layers"}
 """Names that `-o` also understands."""
 
@@ -122,28 +126,16 @@ def _given(given: dict[str, Any], fields: Iterable[str]) -> dict[str, Any]:
 def _take_option(
     key: str, text: str, sampling: dict[str, Any], wants: dict[str, Any], rest: dict[str, Any]
 ) -> None:
-    """Put `-o KEY VALUE` where it belongs. A dotted key (`sampling.top_k`) works, too."""
+    """Put `-o KEY VALUE` where it belongs, held to the limits of `config.toml`."""
     name = key.rpartition(".")[2].replace("-", "_")
     name = OLLAMA_NAMES.get(name, name)
-    plain = ("max_tokens", "stop", "thinking", "keep_alive", "ignore_eos", "context_policy")
-    for kind, values, fields in (
-        (Sampling, sampling, Sampling.__struct_fields__),
-        (Wants, wants, Wants.__struct_fields__),
-        (ChatSettings, rest, plain),
-    ):
-        if name in fields:
-            values[name] = getattr(_converted(kind, name, key, text), name)
+    for table, values in (("sampling", sampling), ("load", wants), ("chat", rest)):
+        place = f"{table}.{name}"
+        kind = every_key().get(place)
+        if kind is not None and name not in NOT_BY_OPTION:
+            try:
+                values[name] = checked(place, parse_text(text, kind), kind)
+            except ConfigError as error:  # the same sentence; here it is the command that is off
+                raise click.UsageError(error.sentence) from error
             return
     raise UsageError("cli.no_option", key=key)
-
-
-def _converted(kind: type[msgspec.Struct], name: str, key: str, text: str) -> msgspec.Struct:
-    """`text` as the field's type: a plain word or number, else JSON (lists, tables)."""
-    try:
-        return msgspec.convert({name: text}, kind, strict=False)
-    except msgspec.ValidationError as plainly:
-        try:
-            return msgspec.convert({name: msgspec.json.decode(text)}, kind, strict=False)
-        except (msgspec.ValidationError, msgspec.DecodeError):
-            reason = str(plainly).partition(" - at ")[0]
-            raise UsageError("cli.bad_option", key=key, value=text, reason=reason) from plainly

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from llmchat.core.runtime import Runtime
 
 
-def open_settings() -> SettingsService:
+def open_settings(*, quiet: bool = False) -> SettingsService:
     """The settings; what is wrong with the file is said on stderr, its good part is used."""
     settings = SettingsService(find_places(), os.environ)
-    for problem in settings.problems:
+    for problem in () if quiet else settings.problems:
         note(problem)
     return settings
 

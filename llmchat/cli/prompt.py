@@ -26,7 +26,13 @@ def piped() -> str:
 
 def question(words: Sequence[str], given: str) -> str:
     """What was piped in, then the words below it, as ollama and llm order them."""
-    return "\n\n".join(part for part in (given.rstrip("\n"), " ".join(words)) if part.strip())
+    typed = " ".join(as_text(word) for word in words)
+    return "\n\n".join(part for part in (given.rstrip("\n"), typed) if part.strip())
+
+
+def as_text(word: str) -> str:
+    """A word of the command line whose bytes may be no UTF-8, as text that can be stored."""
+    return word.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def attachment(path: str) -> Part:
@@ -56,7 +62,7 @@ def system_prompt(text: str | None, path: str | None) -> str | None:
         NotFound: the file cannot be read.
     """
     if path is None:
-        return text
+        return None if text is None else as_text(text)
     if text is not None:
         raise UsageError("cli.two_systems")
     return attachment(path).text.rstrip("\n")

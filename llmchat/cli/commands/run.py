@@ -85,9 +85,9 @@ class Ask:
         self.model: str | None = given["model"]
         if self.model is None and words and not self.old_chat and not _is_prose(words[0]):
             self.model = words.pop(0)
-        self.text = question(words, piped())
+        self.flags = _flags(given)  # what is wrong with them is said before stdin is read
         self.files = [attachment(path) for path in given["files"]]
-        self.flags = _flags(given)
+        self.text = question(words, piped())
 
     @property
     def parts(self) -> str | list[Part]:
