@@ -1,6 +1,8 @@
 """`python -m llmchat`: the same program as the `llmchat` command."""
 
+import sys
+
 from llmchat.cli.main import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
