@@ -77,7 +77,7 @@ def parse_text(text: str, kind: object) -> object:
     candidates.append([text])
     for candidate in candidates:
         try:
-            msgspec.convert(candidate, kind)
+            msgspec.convert(candidate, kind, str_keys=True)
         except msgspec.ValidationError:
             continue
         return candidate
@@ -97,7 +97,7 @@ def checked(key: str, value: object, kind: object) -> object:
         ConfigError: it is of another type, or out of range.
     """
     try:
-        converted: object = msgspec.convert(value, kind)
+        converted: object = msgspec.convert(value, kind, str_keys=True)
     except msgspec.ValidationError as error:
         reason = str(error).rstrip(".")
         raise ConfigError("config.bad_value", key=key, value=value, reason=reason) from error

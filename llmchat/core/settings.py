@@ -171,7 +171,18 @@ class SettingsService:
             NotFound: there is no such setting.
         """
         path, _ = self._find(key)
+        if path[0] in ("aliases", "models"):
+            value = self._in_file(path)
+            source = DEFAULT if value is None else FILE
+            return SettingFacts(key=key, about="", value=value, source=source)
         return next(facts for facts in self.describe() if facts.key == ".".join(path))
+
+    def _in_file(self, path: tuple[str, ...]) -> object:
+        """An alias, or a field of a model's table, as the file has it."""
+        found: object = self._file.settings
+        for name in path:
+            found = found.get(name) if isinstance(found, dict) else getattr(found, name, None)
+        return found
 
     def set(self, key: str, text: str | None) -> None:
         """Write one setting to the file; None removes it.
