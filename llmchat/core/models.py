@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from llmchat.errors import LlmchatError, ModelFileError
 from llmchat.library import finding, removal, shortnames
-from llmchat.library.library import Library, model_file
-from llmchat.library.places import find_hub_cache
+from llmchat.library.identities import Identities
+from llmchat.library.library import Library
+from llmchat.library.places import find_hub_cache, find_llama_cpp, find_lmstudio, find_ollama
 from llmchat.library.removal import Removal
 from llmchat.paths import Places
 from llmchat.values import ModelFile, Wants
@@ -53,6 +54,7 @@ class Models:
         self._folders = tuple(folders)
         self._default_model = default_model
         self._last_used = last_used
+        self._identities = Identities(places.cache / "identities.json")
         self.hub_cache = find_hub_cache(environ)
 
     @property
@@ -62,7 +64,10 @@ class Models:
 
     def list(self) -> list[ModelFile]:
         """Every runnable model on this disk, by name. Partial downloads are none."""
-        return self._library().models()
+        found = self._library().scan()
+        models = [model for one in found if (model := self._listed(one)) is not None]
+        self._identities.save()
+        return models
 
     def resolve(self, ref: str) -> ModelFile:
         """The model that a name, alias, short name, unique part or path means.
@@ -118,16 +123,44 @@ class Models:
         return await self._running().stop(pid, force=force)
 
     def _library(self) -> Library:
-        return Library(hub_cache=self.hub_cache, shortnames=shortnames.shipped())
+        return Library(
+            hub_cache=self.hub_cache,
+            lmstudio=find_lmstudio(self.environ),
+            ollama=find_ollama(self.environ),
+            llama_cpp=find_llama_cpp(self.environ),
+            folders=self._folders,
+            shortnames=shortnames.shipped(),
+        )
+
+    def _listed(self, found: "Found") -> ModelFile | None:
+        """One line of a list: a file that cannot be read any more is left out."""
+        try:
+            return self._file(found)
+        except ModelFileError:
+            return None
 
     def _file(self, found: "Found") -> ModelFile:
+        """What an engine needs to open it.
+
+        Raises:
+            ModelFileError: it cannot be read.
+        """
         try:
-            return model_file(found)
+            identity = found.identity(self._identities.of)
         except OSError as error:
             reason = error.strerror or str(error)
             raise ModelFileError(
                 "library.unreadable", path=found.paths[0], reason=reason
             ) from error
+        return ModelFile(
+            name=found.name,
+            path=found.paths[0],
+            identity=identity,
+            size=found.size,
+            shards=found.paths if len(found.paths) > 1 else (),
+            projector=found.projector,
+            source=found.source,
+        )
 
     def _running(self) -> "Engine":
         if self._engine is None:

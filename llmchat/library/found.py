@@ -6,7 +6,7 @@ Owns the value that every store yields and a file's identity. Refuses headers (`
 import hashlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from llmchat.library.variants import SHARD
@@ -33,12 +33,18 @@ class Found:
     also: tuple[str, ...] = ()
     """Other names that mean this model: its file's name, a digest."""
 
-    @property
-    def identity(self) -> str:
-        """64 hex digits for this content (docs/architecture.md, contracts: Model identity)."""
-        pieces = list(self.digests) if self.digests else [stand_in(path) for path in self.paths]
+    def identity(self, of: Callable[[str], str] | None = None) -> str:
+        """64 hex digits for this content (docs/architecture.md, contracts: Model identity).
+
+        `of` gives the identity of a file that no store names; `stand_in` by default.
+
+        Raises:
+            OSError: such a file cannot be read.
+        """
+        read = of or stand_in
+        pieces = list(self.digests) if self.digests else [read(path) for path in self.paths]
         if self.projector:
-            pieces.append(self.projector_digest or stand_in(self.projector))
+            pieces.append(self.projector_digest or read(self.projector))
         if len(pieces) == 1:
             return pieces[0]
         return hashlib.sha256("\n".join(pieces).encode()).hexdigest()

@@ -4,14 +4,14 @@ Owns the list: the stores in order, each file once, short names for the files th
 networks, headers and engines.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from llmchat.library.found import Found
 from llmchat.library.shortnames import ShortName
-from llmchat.library.stores import huggingface
-from llmchat.values import ModelFile
+from llmchat.library.stores import folders, huggingface, ollama
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,37 +19,29 @@ class Library:
     """Where to look. Each scan looks again: files come and go."""
 
     hub_cache: Path
+    lmstudio: tuple[Path, ...] = ()
+    ollama: tuple[Path, ...] = ()
+    llama_cpp: tuple[Path, ...] = ()
+    folders: tuple[Path, ...] = ()
+    """The user's own."""
     shortnames: Mapping[str, ShortName] = field(default_factory=dict)
 
     def scan(self) -> list[Found]:
-        """Every whole model, each file once, by name."""
+        """Every whole model, each file once, each name once, by name."""
         by_digest = {entry.sha256: entry for entry in self.shortnames.values() if entry.sha256}
         found = (_short(model, by_digest) for model in self._stores())
-        return sorted(_once(found), key=lambda model: model.name.casefold())
-
-    def models(self) -> list[ModelFile]:
-        """The list as faces and engines see it."""
-        return [model_file(found) for found in self.scan()]
+        return sorted(_named(_once(found)), key=lambda model: model.name.casefold())
 
     def _stores(self) -> Iterator[Found]:
         yield from huggingface.scan(self.hub_cache)
-
-
-def model_file(found: Found) -> ModelFile:
-    """What an engine needs to open it.
-
-    Raises:
-        OSError: its content is not named by its store, and it cannot be read.
-    """
-    return ModelFile(
-        name=found.name,
-        path=found.paths[0],
-        identity=found.identity,
-        size=found.size,
-        shards=found.paths if len(found.paths) > 1 else (),
-        projector=found.projector,
-        source=found.source,
-    )
+        for root in self.lmstudio:
+            yield from folders.scan(root, "lmstudio", folders.owner_and_repo)
+        for root in self.ollama:
+            yield from ollama.scan(root)
+        for root in self.llama_cpp:
+            yield from folders.scan(root, "llama.cpp")
+        for root in self.folders:
+            yield from folders.scan(root, "folder")
 
 
 def _short(model: Found, by_digest: Mapping[str, ShortName]) -> Found:
@@ -61,10 +53,22 @@ def _short(model: Found, by_digest: Mapping[str, ShortName]) -> Found:
 
 
 def _once(models: Iterable[Found]) -> Iterator[Found]:
-    """Without what an earlier store had already, by content where it is named, else by path."""
+    """Without what an earlier store had already: the same content, or the same file."""
     seen: set[tuple[str, ...]] = set()
     for model in models:
-        keys = {model.paths} | ({model.digests} if model.digests else set())
+        keys = {tuple(os.path.realpath(path) for path in model.paths)}
+        if model.digests:
+            keys.add(model.digests)
         if not keys & seen:
             yield model
         seen |= keys
+
+
+def _named(models: Iterable[Found]) -> Iterator[Found]:
+    """Each under a name of its own: the first store keeps a name, a later file goes by its path."""
+    names: set[str] = set()
+    for model in models:
+        if model.name.casefold() in names:
+            model = replace(model, name=model.paths[0])
+        names.add(model.name.casefold())
+        yield model
