@@ -170,7 +170,7 @@ class Registry:
             with suppress(ValueError):
                 when, pid, how = line.split(" ", 2)
                 death = Death(float(when), int(pid), how.replace("_", " "))
-                if 0 <= now - death.time <= window:
+                if -1 < now - death.time < window:  # a clock set back counts nothing for ever
                     found.setdefault(death.pid, death)
         return list(found.values())
 

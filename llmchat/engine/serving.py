@@ -295,8 +295,11 @@ class Shell:
 
     def _stuck(self, now: float) -> bool:
         """Abandoned, and not moving any more."""
+        if not self._abandoned():
+            self._last_step, self._last_moved = -1, now
+            return False
         step = self.backend.status().step
-        if not self._abandoned() or step != self._last_step:
+        if step != self._last_step:
             self._last_step, self._last_moved = step, now
         return now - self._last_moved > self.limits.stuck
 

@@ -17,7 +17,7 @@ import pytest
 import llmchat
 from llmchat.engine.assignment import Limits
 from llmchat.engine.client import LocalEngine
-from llmchat.engine.protocol import Loading
+from llmchat.engine.protocol import Loading, Plan
 from llmchat.engine.registry import digest
 from llmchat.errors import ModelBusy, WorkerDied
 from llmchat.paths import Places
@@ -328,3 +328,21 @@ async def test_descriptors_threads_and_processes_stay_constant(
     await until(lambda: (held(pid), held("self")) == before)
     assert workers_of(home) == [pid]
     assert await engine.stop(pid)
+
+
+async def test_one_load_at_a_time_on_this_machine(make_engine: MakeEngine, model: ModelFile):
+    engine = make_engine("load=0.5")
+    other = ModelFile(name="other", path="/other.gguf", identity="b2" * 32, size=1)
+    order: list[str] = []
+
+    async def opened(which: ModelFile) -> None:
+        def note(event: object) -> None:
+            if isinstance(event, Plan):
+                order.append(f"plan {which.name}")
+
+        await engine.open(which, Wants(), note)
+        order.append(f"ready {which.name}")
+
+    await asyncio.gather(opened(model), opened(other))
+    first, second = order[0].split()[1], order[-1].split()[1]
+    assert order == [f"plan {first}", f"ready {first}", f"plan {second}", f"ready {second}"]
