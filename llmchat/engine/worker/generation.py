@@ -13,7 +13,7 @@ from llmchat.engine.worker import scheduler
 from llmchat.engine.worker.capi import ABORTED, NO_SLOT, OK, Context
 from llmchat.engine.worker.kv import SequenceTable, Slot
 from llmchat.engine.worker.reply import Parser, Reply, Task
-from llmchat.engine.worker.rivals import sample_with_rivals
+from llmchat.engine.worker.rivals import describe, sample_with_rivals
 from llmchat.engine.worker.sampling import Chain, merge, seed_of
 from llmchat.engine.worker.vocab import Vocab
 from llmchat.text import say
@@ -139,6 +139,7 @@ class Generation:
             slot = slots[choice] if slots else None
             reply = Reply(task, choice, slot, chain, self._make_parser(task))
             reply.leader = task.replies[0] if task.replies else None
+            reply.grammar = task.grammars[choice] if task.grammars else None
             task.replies.append(reply)
 
     def _resume(self) -> None:
@@ -278,13 +279,12 @@ class Generation:
         request = reply.task.request
         if reply.first == 0 and not self._begin(reply):
             return
-        if request.top_logprobs > 0:
-            info = sample_with_rivals(reply.chain, self.context, row, request.top_logprobs)
-            infos: tuple[TokenInfo, ...] = (info,)
-            token = info.token
-        else:
-            token = reply.chain.sample(self.context, row)
-            infos = (TokenInfo(token),) if request.want_tokens else ()
+        chosen = self._choose(reply, row)
+        if chosen is None:
+            self._end(reply, "stop")
+            return
+        token = chosen.token
+        infos = (chosen,) if request.want_tokens or request.top_logprobs > 0 else ()
         reply.last = time.perf_counter()
         if reply.first == 0:
             reply.first = reply.last
@@ -294,6 +294,19 @@ class Generation:
         reply.tokens.append(token)
         reply.say(self._visible(token), infos)
         self._check_end(reply)
+
+    def _choose(self, reply: Reply, row: int) -> TokenInfo | None:
+        """The next token with what was asked about it. None: its grammar allows nothing more."""
+        rivals = reply.task.request.top_logprobs
+        if reply.grammar is not None:
+            logits = self.context.logits(row)
+            token = reply.grammar.sample(reply.chain, logits)
+            if token is None:
+                return None
+            return describe(self.vocab, logits, token, rivals, {}) if rivals else TokenInfo(token)
+        if rivals > 0:
+            return sample_with_rivals(reply.chain, self.context, row, rivals)
+        return TokenInfo(reply.chain.sample(self.context, row))
 
     def _visible(self, token: int) -> bytes:
         """A token's text; of control tokens only those that mean something to the parser."""
@@ -339,7 +352,7 @@ class Generation:
         self._let_go(reply)
 
     def _let_go(self, reply: Reply) -> None:
-        reply.chain.close()
+        reply.close()
         if reply.slot is not None:
             self.table.release(reply.slot)
             reply.slot = None

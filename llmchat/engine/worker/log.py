@@ -27,6 +27,10 @@ class Level(IntEnum):
     CONT = 5
 
 
+_installed: "list[LogRing]" = []
+"""llama.cpp has one log callback a process and calls it until it ends: never let it be collected."""
+
+
 class LogRing:
     """The last lines that llama.cpp logged. Thread-safe: one writer appends whole lines."""
 
@@ -41,6 +45,7 @@ class LogRing:
     def install(self) -> None:
         """Make this ring the process's log. Never pass NULL: it prints 2,000 lines a context."""
         lib.llama_log_set(self._callback, ctypes.c_void_p(0))
+        _installed[:] = [self]
 
     def _on_log(self, level: int, text: bytes | None, _data: object) -> None:
         if level != Level.CONT:

@@ -24,10 +24,12 @@ from llmchat.engine.protocol import (
 from llmchat.engine.worker import answers, prompts
 from llmchat.engine.worker.capi import CApiError
 from llmchat.engine.worker.generation import Generation
+from llmchat.engine.worker.grammar import Grammar
 from llmchat.engine.worker.log import LogRing
 from llmchat.engine.worker.opening import Opened, open_everything
 from llmchat.engine.worker.reply import Parser, PlainParser, Task
 from llmchat.engine.worker.sampling import merge, validate
+from llmchat.engine.worker.vocab import Vocab
 from llmchat.errors import EngineError, GenerationFailed, LlmchatError
 from llmchat.text import say
 from llmchat.values import ModelFile, Wants
@@ -242,8 +244,8 @@ def prepare(request: Generate, emit: Emit, arrival: int, opened: Opened) -> Task
     validate(merge(request.sampling, facts.sampling), vocab.size)
     if not 1 <= request.n <= facts.n_seq_max:
         raise GenerationFailed("engine.bad_n", n=request.n, most=facts.n_seq_max)
-    if request.constraint is not None:
-        raise GenerationFailed("engine.unsupported", what="constraint")
+    if request.constraint is not None and request.constraint.kind != "gbnf":
+        raise GenerationFailed("engine.unsupported", what=request.constraint.kind)
     read = prompts.read(request.prompt, vocab, opened.template)
     stops = opened.template.stops if isinstance(request.prompt, Messages) else ()
     task = Task(request, emit, arrival, read, stop=(*request.stop, *stops))
@@ -255,4 +257,27 @@ def prepare(request: Generate, emit: Emit, arrival: int, opened: Opened) -> Task
         raise GenerationFailed(
             "engine.context_exceeded", tokens=len(task.prompt), limit=facts.n_ctx
         )
+    task.grammars = _grammars(request, task, vocab)
     return task
+
+
+def _grammars(request: Generate, task: Task, vocab: Vocab) -> list[Grammar]:
+    """One grammar for each choice, past what is forced.
+
+    Raises:
+        GenerationFailed: it cannot be parsed, or refuses the forced words.
+    """
+    if request.constraint is None:
+        return []
+    grammars: list[Grammar] = []
+    try:
+        for _ in range(request.n):
+            grammar = Grammar(vocab, request.constraint.text)
+            grammars.append(grammar)
+            if not all(map(grammar.force, task.forced)):
+                raise GenerationFailed("engine.bad_grammar", reason="it refuses the forced words")
+    except GenerationFailed:
+        for grammar in grammars:
+            grammar.close()
+        raise
+    return grammars

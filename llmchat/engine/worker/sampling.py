@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 from llama_cpp import llama_cpp as lib
 
 from llmchat.engine.worker.capi import CApiError, Context, Pointer, model_text
@@ -80,6 +81,8 @@ _BREAKERS: Final = (b"\n", b":", b'"', b"*")
 _SEED_RANDOM: Final = 0xFFFFFFFF
 """llama.cpp draws a seed of its own for this value: never pass it."""
 _BOUND: Final = 1e6
+CANDIDATE: Final = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
+"""`llama_token_data`."""
 
 
 def model_sampling(model: Pointer) -> Sampling:
@@ -216,9 +219,23 @@ class Chain:
             lib.llama_sampler_sample(self.pointer, context.pointer, context.check_output(row))
         )
 
-    def apply(self, candidates: Pointer) -> None:
-        """Run the chain over a candidates array without remembering anything."""
+    def pick(self, rows: npt.NDArray[np.void]) -> int:
+        """Choose among candidates (`CANDIDATE`) without remembering; `rows` is used up."""
+        if self.plain:
+            if self._dead.size:
+                rows["logit"][np.isin(rows["id"], self._dead)] = -np.inf
+            return int(rows["id"][rows["logit"].argmax()])
+        return self.apply(rows)[0]
+
+    def apply(self, rows: npt.NDArray[np.void]) -> tuple[int, npt.NDArray[np.void]]:
+        """Run the chain without remembering: the chosen token, and the candidates it left."""
+        data = ctypes.cast(rows.ctypes.data, ctypes.POINTER(lib.llama_token_data))
+        candidates = lib.llama_token_data_array(data, rows.size, -1, False)
         lib.llama_sampler_apply(self.pointer, ctypes.byref(candidates))
+        left = rows[: candidates.size]
+        if not 0 <= candidates.selected < candidates.size:
+            raise CApiError("the chain chose nothing")
+        return int(left["id"][candidates.selected]), left
 
     def accept(self, token: int) -> None:
         """Remember a token that was not chosen here: the prompt's, or a forced one."""

@@ -69,15 +69,15 @@ class Driver:
     def __init__(self, path: Path, wants: Wants) -> None:
         self.backend = LlamaBackend()
         self.plan: Plan | None = None
-        self.error: LlmchatError | None = None
+        self.failures: list[LlmchatError] = []
         self._ready = threading.Event()
         self._ids = 0
         self._thread = threading.Thread(target=self._main, args=(path, wants))
         self._thread.start()
         assert self._ready.wait(DEADLINE)
-        if self.error is not None:
+        if self.failures:
             self._thread.join()
-            raise self.error
+            raise self.failures[0]
 
     def _main(self, path: Path, wants: Wants) -> None:
         model = ModelFile(name="test", path=str(path), identity="0" * 64, size=1)
@@ -86,7 +86,7 @@ class Driver:
                 model, wants, progress=lambda _loading: None, proceed=self._proceed
             )
         except LlmchatError as error:
-            self.error = error
+            self.failures.append(error)
             return
         finally:
             self._ready.set()
