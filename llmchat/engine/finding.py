@@ -49,7 +49,7 @@ class Finder:
     def __init__(self, places: Places, starter: Starter) -> None:
         self._places = places
         self._starter = starter
-        self._children: dict[int, Child] = {}
+        self._children: dict[str, Child] = {}
         self.registry = Registry(places.run)
         self.ended_by_us: set[int] = set()
         """Pids that were made to leave: no deaths to count."""
@@ -71,6 +71,8 @@ class Finder:
             link = await self._greet(name)
             if link is not None:
                 return link, started
+            if started and not self.registry.held(name):
+                raise await self._autopsy(name, 0, None)  # it died before we could connect
             if self._start_if_free(name, model, wants):
                 started = True
                 continue
@@ -81,7 +83,7 @@ class Finder:
 
     async def _greet(self, name: str) -> Link | None:
         async def autopsy(link: Link, unreadable: ProtocolError | None) -> WorkerDied:
-            return await self._autopsy(name, link, unreadable)
+            return await self._autopsy(name, link.welcome.pid, unreadable)
 
         link = await Link.connect(self.registry.socket_path(name), autopsy)
         if link is not None:
@@ -135,7 +137,7 @@ class Finder:
             )
             module = REAL if starter.script is None else SCRIPTED
             child = starting.start(module, assignment, listener, log=log, environ=starter.environ)
-        self._children[child.pid] = child
+        self._children[name] = child
 
     def _kept_dying(self, name: str, model: ModelFile) -> WorkerDied:
         deaths = self.registry.deaths(name)
@@ -149,31 +151,33 @@ class Finder:
 
     # how it ended
 
-    async def _autopsy(self, name: str, link: Link, unreadable: ProtocolError | None) -> WorkerDied:
+    async def _autopsy(self, name: str, pid: int, unreadable: ProtocolError | None) -> WorkerDied:
         log = starting.find_log(self._places.logs, name)
         if unreadable is not None:
             return WorkerDied(signal=say("engine.garbage"), last_lines=starting.last_lines(log))
-        pid = link.welcome.pid
-        how = await self._exit_of(pid)
+        how = await self._exit_of(name, pid)
         lines = starting.last_lines(log)
         how = how or starting.end_in(lines)
         if not how and self.registry.held(name):
             return WorkerDied(signal=say("engine.hung_up"), last_lines=lines)
         if how in starting.CLEAN_EXITS and starting.left_by_itself(lines):
             return WorkerDied("engine.left", last_lines=lines)
+        child = self._children.get(name)
+        pid = pid or (child.pid if child is not None else 0)
         if pid not in self.ended_by_us:
             self.registry.note_death(name, pid, how)
         return WorkerDied(signal=how or say("engine.no_trace"), last_lines=lines)
 
-    async def _exit_of(self, pid: int) -> str:
-        """How our child ended; empty for somebody else's, and for one that still lives."""
-        # Before Welcome the pid is unknown: then it is the one that we started last.
-        child = self._children.get(pid) or next(reversed(self._children.values()), None)
-        if child is None or (pid and child.pid != pid):
+    async def _exit_of(self, name: str, pid: int) -> str:
+        """How our child ended; empty for somebody else's, and for one that still lives.
+
+        Before Welcome the pid is unknown (0): then it is the one that we started.
+        """
+        child = self._children.get(name)
+        if child is None or pid not in (0, child.pid):
             return ""
         for _ in range(round(_CHILD_END / _POLL)):
             if child.ended.is_set():
-                self._children.pop(child.pid, None)
                 break
             await asyncio.sleep(_POLL)
         return child.how

@@ -244,7 +244,9 @@ class ScriptedBackend:
             if work.max_tokens is not None and position >= work.max_tokens:
                 reason = "length"
                 break
-            if script.rate and self._pause(job, script, 1 / script.rate):
+            # Against the clock from the start, so that late wake-ups do not add up.
+            due = began + (position + 1) / script.rate if script.rate else 0.0
+            if due and self._pause(job, script, due - time.monotonic()):
                 reason = "cancelled"
                 break
             if not script.deaf and (job.cancelled.is_set() or self._stopping.is_set()):
