@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from rich.console import RenderableType
 from textual import work
-from textual.command import Provider
+from textual.screen import Screen
 
 from llmchat.errors import LlmchatError
 from llmchat.paths import Places, find_places
@@ -22,24 +22,38 @@ from llmchat.text import say
 from llmchat.text.cleaning import clean, clean_line
 from llmchat.tui.drafts import Drafts
 from llmchat.tui.keys import teach_alt_enter
-from llmchat.tui.palette import ActionProvider, ThemeProvider
 from llmchat.tui.screens.chat import ChatScreen
 from llmchat.tui.themed import ThemedApp
 from llmchat.values import ChatSettings
 
 if TYPE_CHECKING:
+    from textual.command import Provider
+
     from llmchat.core.runtime import Runtime
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT)
+
+
+def _actions() -> "type[Provider]":
+    from llmchat.tui.palette import ActionProvider  # a tenth of the start, for later
+
+    return ActionProvider
+
+
+def _themes() -> "type[Provider]":
+    from llmchat.tui.palette import ThemeProvider
+
+    return ThemeProvider
 
 
 class LlmchatApp(ThemedApp):
     """The chat, and a Runtime that is made after the first paint and closed at the end."""
 
     TITLE = "llmchat"
-    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {
-        ActionProvider,
-        ThemeProvider,
+    CSS_PATH = "screens/chat.tcss"  # of the first screen, which Textual does not ask for its own
+    COMMANDS: ClassVar["set[type[Provider] | Callable[[], type[Provider]]]"] = {
+        _actions,
+        _themes,
     }
     ENABLE_COMMAND_PALETTE = True
 
@@ -66,10 +80,9 @@ class LlmchatApp(ThemedApp):
         self._runtime: asyncio.Future[Runtime] | None = None
         self.chat: ChatScreen | None = None
 
-    def on_mount(self) -> None:
-        """Paint, then open the Runtime."""
-        loop = asyncio.get_running_loop()
-        self._runtime = loop.create_future()
+    def get_default_screen(self) -> Screen[None]:
+        """The chat, at once: no empty screen before it."""
+        self._runtime = asyncio.get_running_loop().create_future()
         self.set_keymap(self._keymap_of_user)
         self.chat = ChatScreen(
             self._runtime,
@@ -80,8 +93,11 @@ class LlmchatApp(ThemedApp):
             keymap=self._keymap_of_user,
             clock=self._clock,
         )
-        self.push_screen(self.chat)
-        self.chat.call_after_refresh(self._open_runtime)
+        return self.chat
+
+    def on_mount(self) -> None:
+        """Paint, then open the Runtime."""
+        self.screen.call_after_refresh(self._open_runtime)
 
     @work(group="runtime")
     async def _open_runtime(self) -> None:

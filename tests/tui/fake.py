@@ -313,7 +313,7 @@ class FakeDownloads:
 
     def pull(self, plan: str, on_progress: Any, stop: threading.Event) -> ModelFile:
         on_progress(
-            Progress(stage="download", done=49_000_000, total=98_000_000, rate=5e6, file="f")
+            Progress(stage="downloading", done=49_000_000, total=98_000_000, rate=5e6, file="f")
         )
         while not self.go_on.wait(0.01):
             if stop.is_set():

@@ -147,7 +147,7 @@ async def test_markup_in_the_users_words_is_words():
 
 async def test_versions_are_counted_in_the_header():
     app = Alone()
-    async with app.run_test() as pilot:
+    async with app.run_test():
         shown = replace(message(1, role="assistant"), siblings=("m0", "m1", "m2"))
         await app.transcript.show([shown])
         header = app.query_one(".message--header", Static)

@@ -28,7 +28,6 @@ from llmchat.tui.told import told
 from llmchat.tui.widgets.activity import Activity
 from llmchat.tui.widgets.composer import Composer
 from llmchat.tui.widgets.hints import Hints
-from llmchat.tui.widgets.message import MessageView
 from llmchat.tui.widgets.sidebar import Sidebar
 from llmchat.tui.widgets.status_line import StatusLine
 from llmchat.tui.widgets.transcript import Transcript
@@ -48,7 +47,6 @@ class ChatScreen(ViewActions, SettingsActions, ModelActions, ConversationActions
     """The one screen that is always there."""
 
     BINDINGS = bindings("chat")
-    CSS_PATH = "chat.tcss"
     AUTO_FOCUS = "Composer"
     # Textual declares these two in a way that mypy takes for instance variables.
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012
@@ -253,12 +251,7 @@ class ChatScreen(ViewActions, SettingsActions, ModelActions, ConversationActions
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         """The line of keys tells what the focused part can do."""
-        scope = "composer"
-        if isinstance(event.widget, Sidebar):
-            scope = "sidebar"
-        elif isinstance(event.widget, MessageView):
-            scope = "message"
-        self.query_one(Hints).scope = scope
+        self.query_one(Hints).scope = getattr(event.widget, "SCOPE", "composer")
 
     def on_resize(self, event: events.Resize) -> None:
         """Below 20 x 6 there is no chat to be had: say so."""

@@ -1,15 +1,17 @@
 """What can be done to one message: edit, regenerate, continue, fork, versions, copy, delete."""
 
 from collections.abc import Awaitable, Callable
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from textual import on, work
+from textual import work
 
 from llmchat.text import say
 from llmchat.tui.screens.chat_base import ChatBase
 from llmchat.tui.told import told
-from llmchat.tui.widgets.message import MessageView, code_blocks
 from llmchat.values import Message
+
+if TYPE_CHECKING:
+    from llmchat.tui.widgets.message import MessageView
 
 Deed = Callable[["MessageActions", Message], Awaitable[None]]
 
@@ -24,14 +26,16 @@ class MessageActions(ChatBase):
         self.editing: str | None = None
         """The message that the composer's words will replace."""
 
-    @on(MessageView.Stepped)
-    def _step(self, event: MessageView.Stepped) -> None:
+    # These two are named by Textual's rule, so that no Markdown is imported before a message is.
+
+    def on_message_view_stepped(self, event: "MessageView.Stepped") -> None:
+        """Go to a neighbour, or from the last message to the composer."""
         event.stop()
         if not self.transcript.step(event.view, event.by) and event.by > 0:
             self.composer.focus()
 
-    @on(MessageView.Asked)
-    def _asked(self, event: MessageView.Asked) -> None:
+    def on_message_view_asked(self, event: "MessageView.Asked") -> None:
+        """Do what is wanted."""
         event.stop()
         self._do(event.what, event.view.message)
 
@@ -120,6 +124,8 @@ class MessageActions(ChatBase):
         self.tell(say("tui.copied"))
 
     async def _copy_code(self, message: Message) -> None:
+        from llmchat.tui.widgets.message import code_blocks
+
         blocks = code_blocks(message.text)
         if blocks:
             self.app.copy_to_clipboard("\n".join(blocks))

@@ -1,7 +1,8 @@
 """What changes how things look and nothing else: sidebar, thinking, themes, help, links."""
 
-from textual import on, work
-from textual.widgets import Markdown
+from typing import TYPE_CHECKING
+
+from textual import work
 
 from llmchat.text import say
 from llmchat.text.cleaning import clean_line
@@ -10,6 +11,9 @@ from llmchat.tui.screens.chat_base import ChatBase
 from llmchat.tui.themed import ThemedApp
 from llmchat.tui.themes import DARK, LIGHT
 from llmchat.tui.told import told
+
+if TYPE_CHECKING:
+    from textual.widgets import Markdown
 
 
 class ViewActions(ChatBase):
@@ -81,8 +85,8 @@ class ViewActions(ChatBase):
         """Leave; what is typed is kept."""
         self.app.exit(return_code=0)
 
-    @on(Markdown.LinkClicked)
-    def _link(self, event: Markdown.LinkClicked) -> None:
+    def on_markdown_link_clicked(self, event: "Markdown.LinkClicked") -> None:
+        """Offer to open a link; named by Textual's rule, so that no Markdown is imported yet."""
         event.stop()
         if openable(event.href):
             self._offer(event.href)

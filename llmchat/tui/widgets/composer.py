@@ -18,6 +18,7 @@ from llmchat.tui.actions import bindings
 class Composer(TextArea):
     """A text area that grows with its text, to a limit that the stylesheet sets."""
 
+    SCOPE = "composer"
     BINDINGS = bindings("composer")
 
     DEFAULT_CSS = """

@@ -35,6 +35,7 @@ def code_blocks(text: str) -> list[str]:
 class MessageView(VerticalGroup, can_focus=True):
     """A message in the transcript."""
 
+    SCOPE = "message"
     BINDINGS = bindings("message")
 
     DEFAULT_CSS = """

@@ -31,6 +31,7 @@ def day_of(conversation: Conversation, now: float) -> str:
 class Sidebar(OptionList):
     """A list to open, rename, pin and delete conversations from."""
 
+    SCOPE = "sidebar"
     BINDINGS = bindings("sidebar")
 
     DEFAULT_CSS = """
