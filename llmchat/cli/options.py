@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from llmchat.cli.parameters import Duration, Kind, Layers, Number
+from llmchat.cli.parameters import Duration, Kind, Layers, Number, Whole
 from llmchat.config.reading import checked, parse_text
 from llmchat.config.schema import every_key
 from llmchat.errors import ConfigError, UsageError
@@ -19,13 +19,13 @@ from llmchat.values import ChatSettings, Sampling, Wants
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
-SHARE = Number(min=0, max=1)
-POSITIVE = Number(min=0)
-COUNT = click.IntRange(min=1)
+SHARE = Number(0, 1)
+POSITIVE = Number(0)
+COUNT = Whole(1)
 
 SAMPLING: dict[str, tuple[tuple[str, ...], Kind]] = {
     "temperature": (("--temp", "--temperature"), POSITIVE),
-    "top_k": (("--top-k",), click.INT),
+    "top_k": (("--top-k",), Whole(-1)),
     "top_p": (("--top-p",), SHARE),
     "min_p": (("--min-p",), SHARE),
     "typical_p": (("--typical", "--typical-p"), SHARE),
@@ -34,19 +34,19 @@ SAMPLING: dict[str, tuple[tuple[str, ...], Kind]] = {
     "xtc_threshold": (("--xtc-threshold",), SHARE),
     "dynatemp_range": (("--dynatemp-range",), POSITIVE),
     "dynatemp_exponent": (("--dynatemp-exp",), Number()),
-    "repeat_last_n": (("--repeat-last-n",), click.IntRange(min=-1)),
+    "repeat_last_n": (("--repeat-last-n",), Whole(-1)),
     "repeat_penalty": (("--repeat-penalty",), POSITIVE),
     "presence_penalty": (("--presence-penalty",), Number()),
     "frequency_penalty": (("--frequency-penalty",), Number()),
     "dry_multiplier": (("--dry-multiplier",), POSITIVE),
     "dry_base": (("--dry-base",), POSITIVE),
-    "dry_allowed_length": (("--dry-allowed-length",), click.IntRange(min=0)),
-    "dry_penalty_last_n": (("--dry-penalty-last-n",), click.IntRange(min=-1)),
-    "mirostat": (("--mirostat",), click.IntRange(0, 2)),
+    "dry_allowed_length": (("--dry-allowed-length",), Whole(0)),
+    "dry_penalty_last_n": (("--dry-penalty-last-n",), Whole(-1)),
+    "mirostat": (("--mirostat",), Whole(0, 2)),
     "mirostat_tau": (("--mirostat-ent",), POSITIVE),
     "mirostat_eta": (("--mirostat-lr",), POSITIVE),
     "samplers": (("--samplers",), click.STRING),
-    "seed": (("--seed",), click.IntRange(0, 2**32 - 1)),
+    "seed": (("--seed",), Whole(0, 2**32 - 1)),
 }
 """Field of `Sampling` -> its flags and their kind. Help: `cli.opt_FIELD`."""
 
@@ -59,8 +59,8 @@ WANTS: dict[str, tuple[tuple[str, ...], Kind]] = {
     "n_threads": (("-t", "--threads"), COUNT),
     "n_batch": (("-b", "--batch-size"), COUNT),
     "n_ubatch": (("-ub", "--ubatch-size"), COUNT),
-    "n_cpu_moe": (("-ncmoe", "--n-cpu-moe"), click.IntRange(min=0)),
-    "main_gpu": (("-mg", "--main-gpu"), click.IntRange(min=0)),
+    "n_cpu_moe": (("-ncmoe", "--n-cpu-moe"), Whole(0)),
+    "main_gpu": (("-mg", "--main-gpu"), Whole(0)),
     "split_mode": (("-sm", "--split-mode"), click.Choice(["none", "layer", "row"])),
 }
 """Field of `Wants` -> its flags and their kind."""

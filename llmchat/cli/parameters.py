@@ -21,19 +21,43 @@ else:
     Kind = click.ParamType  # generic in click's newest releases only
 
 
-class Number(click.FloatRange):
+class Number(Kind):
     """A finite number within bounds; click alone lets nan and inf through."""
 
-    name = "number"
+    def __init__(self, low: float = -math.inf, high: float = math.inf) -> None:
+        self.low = low
+        self.high = high
+        self.name = "number" if math.isinf(high) else f"{low:g}..{high:g}"
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """The number, or a usage error."""
-        number = super().convert(value, param, ctx)  # type: ignore[arg-type]
+        try:
+            number = float(str(value))
+        except ValueError:
+            number = math.nan
         if not math.isfinite(number):
             self.fail(say("cli.not_finite", value=value), param, ctx)
-        return float(number)
+        if not self.low <= number <= self.high:
+            bounds = f"{self.low:g}" + ("" if math.isinf(self.high) else f" to {self.high:g}")
+            self.fail(say("cli.out_of_bounds", value=value, bounds=bounds), param, ctx)
+        return number
+
+
+class Whole(Kind):
+    """A whole number within bounds, named N in the help."""
+
+    name = "n"
+
+    def __init__(self, low: int, high: int | None = None) -> None:
+        self._range = click.IntRange(low, high)
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """The number, or a usage error."""
+        return int(self._range.convert(value, param, ctx))  # type: ignore[arg-type]
 
 
 class Duration(Kind):

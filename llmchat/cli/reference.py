@@ -62,9 +62,9 @@ def _command(
 def _options(command: click.Command, context: click.Context) -> Iterator[str]:
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)
-        if record is not None and "--help" not in parameter.opts:
-            flags, words = record
-            yield f"| `{flags.replace('|', chr(92) + '|')}` | {words} |"
+        flags, words = record or ("", "")
+        if words and "--help" not in parameter.opts:
+            yield _row(f"`{flags}`", words)
 
 
 def _codes() -> Iterator[str]:
@@ -75,8 +75,14 @@ def _codes() -> Iterator[str]:
         "|---|---|",
     )
     for code in ExitCode:
-        yield f"| {int(code)} | {say(f'cli.code_{code.name.lower()}')} |"
-    yield f"| 128+n | {say('cli.code_signal')} |"
+        yield _row(str(int(code)), say(f"cli.code_{code.name.lower()}"))
+    yield _row("128+n", say("cli.code_signal"))
+
+
+def _row(*cells: str) -> str:
+    """A row of a Markdown table."""
+    escaped = (cell.replace("|", "\\|") for cell in cells)
+    return f"| {' | '.join(escaped)} |"
 
 
 if __name__ == "__main__":

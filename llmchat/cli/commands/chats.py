@@ -9,7 +9,7 @@ import msgspec
 
 from llmchat.cli.amounts import ago
 from llmchat.cli.output import answer, answer_json, ask, can_ask, note, table
-from llmchat.cli.parameters import ChatId
+from llmchat.cli.parameters import ChatId, Whole
 from llmchat.cli.parts import open_runtime
 from llmchat.errors import ExitCode, UsageError
 from llmchat.text import say
@@ -41,7 +41,7 @@ def chats(ctx: click.Context) -> None:
 
 @chats.command("list", help=say("cli.about_chats_list"))
 @click.option("--json", "as_json", is_flag=True, help=say("cli.opt_json"))
-@click.option("--limit", type=click.IntRange(min=1), default=50, help=say("cli.opt_limit"))
+@click.option("--limit", type=Whole(1), default=50, help=say("cli.opt_limit"))
 @click.option("-a", "--all", "everything", is_flag=True, help=say("cli.opt_all_chats"))
 def list_chats(as_json: bool, limit: int, everything: bool) -> None:
     """Newest first; one-shot questions only with --all."""
@@ -94,7 +94,7 @@ def export_chat(chat: str, kind: str, path: str | None) -> None:
 @chats.command("search", help=say("cli.about_chats_search"))
 @click.argument("words", nargs=-1, required=True)
 @click.option("--json", "as_json", is_flag=True, help=say("cli.opt_json"))
-@click.option("--limit", type=click.IntRange(min=1), default=50, help=say("cli.opt_limit"))
+@click.option("--limit", type=Whole(1), default=50, help=say("cli.opt_limit"))
 def search_chats(words: tuple[str, ...], as_json: bool, limit: int) -> int:
     """Every conversation, one-shot questions too; code 3 when nothing fits, as grep has one."""
     hits = ask_core(lambda rt: rt.chats.search(" ".join(words), limit=limit))

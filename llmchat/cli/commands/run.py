@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from llmchat.cli.answering import Follower, answer_of, say_figures
 from llmchat.cli.choosing import find_or_fetch, pick
 from llmchat.cli.options import answer_options, load_options, settings_of
-from llmchat.cli.output import answer_json, is_terminal
+from llmchat.cli.output import answer_json, is_terminal, note
 from llmchat.cli.parameters import ChatId, ModelName
 from llmchat.cli.parts import open_models, open_runtime
 from llmchat.cli.prompt import attachment, piped, question, system_prompt
@@ -108,6 +108,8 @@ class Ask:
         flags = replace(self.flags, model=model) if model else self.flags
         async with open_runtime("run", flags=flags, save=save) as runtime:
             chat = await self._chat(runtime, model)
+            for notice in runtime.notices:
+                note(notice)
             turn = await runtime.chats.send(chat.id, self.parts)
             follower = Follower(
                 runtime.chats,
@@ -118,7 +120,16 @@ class Ask:
             )
             reply = await follower.follow()
         self._say_after(reply)
-        return 128 + follower.stopped_by if follower.stopped_by else ExitCode.OK
+        return self._code(reply, follower.stopped_by)
+
+    def _code(self, reply: Message, stopped_by: int | None) -> int:
+        """Stopped by us: 128+n, as shells count; by `llmchat stop` elsewhere: failed."""
+        if stopped_by:
+            return 128 + stopped_by
+        if reply.generation is not None and reply.generation.finish == "cancelled":
+            note(say("cli.stopped_elsewhere"))
+            return ExitCode.FAILED
+        return ExitCode.OK
 
     async def _chat(self, runtime: "Runtime", model: str | None) -> Conversation:
         """The conversation to go on with, or a new one with this model and system prompt."""
