@@ -229,17 +229,14 @@ class LocalEngine:
         try:
             agreed = self._ask_to_leave(link, if_idle=not force)
             leaves = await asyncio.wait_for(agreed, starting.PATIENCE if force else _WELCOME)
-            if not leaves:
-                return False
-            if await starting.gone_within(FREE_LOCK, self.registry, name):
-                return True
+            gone = leaves and await starting.gone_within(FREE_LOCK, self.registry, name)
         except TimeoutError:
-            if not force:
-                return False
+            gone = False
         finally:
             await link.aclose()
-        await self._end(name, pid)
-        return True
+        if force and not gone:
+            await self._end(name, pid)
+        return gone or force
 
     async def _end(self, name: str, pid: int) -> None:
         self._finder.ended_by_us.add(pid)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -34,7 +35,8 @@ from llmchat.values import ModelFile, Wants
 
 async def main():
     model = msgspec.json.decode(sys.argv[1], type=ModelFile)
-    engine = LocalEngine(find_places(), face="racer", scripted=sys.argv[2], keep_alive=60)
+    script, keep_alive = sys.argv[2], float(sys.argv[3])
+    engine = LocalEngine(find_places(), face="racer", scripted=script, keep_alive=keep_alive)
     session = await engine.open(model, Wants())
     print((await session.status()).pid, flush=True)
     sys.stdin.read()
@@ -44,9 +46,10 @@ asyncio.run(main())
 """
 
 
-def client(model: ModelFile, script: str) -> "subprocess.Popen[str]":
+def client(model: ModelFile, script: str, keep_alive: float = 60) -> "subprocess.Popen[str]":
     """Another process that opens the model, prints the worker's pid, and stays until told."""
-    command = [sys.executable, "-c", CLIENT, msgspec.json.encode(model).decode(), script]
+    arguments = [msgspec.json.encode(model).decode(), script, str(keep_alive)]
+    command = [sys.executable, "-c", CLIENT, *arguments]
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ)
     )
@@ -125,6 +128,26 @@ async def test_the_only_client_is_killed_while_loading_and_nothing_stays(
     await until(lambda: not workers_of(home), 6)
     assert engine.registry.names() == []
     assert no_lock_is_held(places.run)
+
+
+@pytest.mark.parametrize(
+    "times", [pytest.param(3, id="3"), pytest.param(20, id="20", marks=pytest.mark.torture)]
+)
+async def test_clients_killed_at_any_moment_leave_nothing(
+    make_engine: MakeEngine, model: ModelFile, home: Path, places: Places, times: int
+):
+    engine = make_engine("load=0.2", limits=Limits(first_client=0.5, orphaned_load=0.2))
+    rng = random.Random(5)
+    for _ in range(times):
+        victim = client(model, "load=0.2", keep_alive=0)
+        await asyncio.sleep(rng.uniform(0.1, 1.0))
+        victim.kill()
+        victim.communicate()
+        # The worker notices by itself: nothing loaded for nobody, and gone with its last client.
+        await until(lambda: not workers_of(home), 15)
+        assert no_lock_is_held(places.run)
+    session = await engine.open(model, Wants())
+    assert text(await events(session, chat("and now?")))
 
 
 async def test_a_cancelled_open_lets_go_of_the_load(
