@@ -82,11 +82,9 @@ class ReplyParser:
     def end(self) -> Pieces:
         """What was held back."""
         pieces = self._advance(final=True)
-        if self._bare_json and self._state == "tool" and not self.tool_calls:
-            # It began like a call and was only JSON.
-            text = self._bodies.pop()
-            self._state = "text"
-            return [("text", text)] if text else []
+        if self._bare_json and self._state == "tool":
+            # Held back as a whole: it is a call, or it only began like one.
+            pieces.append(("tool" if self.tool_calls else "text", self._bodies[-1]))
         return _merged(pieces)
 
     def _advance(self, *, final: bool) -> Pieces:

@@ -113,6 +113,9 @@ def probe(source: str, render: Render, *, present: bool = True) -> Markers:
     markers = _with_tools(_with_thinking(markers, source, render, asked), render)
     if markers.tool_start or markers.bare_json or markers.family:
         return markers
+    if "<|tool_list_start|>" in source:
+        # LFM2's template lists tools and leaves out how they are called.
+        return markers._replace(tool_start="<|tool_call_start|>", tool_end="<|tool_call_end|>")
     for start, end in _CALL_PAIRS:
         if start in source:
             return markers._replace(tool_start=start, tool_end=end)

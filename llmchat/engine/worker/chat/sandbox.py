@@ -31,7 +31,7 @@ MAX_OUTPUT: Final = 8 * 1024 * 1024
 """Characters of a rendered prompt: about two million tokens."""
 MAX_BUDGET: Final = 128 * 1024 * 1024
 """Characters that all strings and lists made on the way may have together."""
-MAX_ELEMENTS: Final = 1_000_000
+MAX_ELEMENTS: Final = 200_000
 """Elements, nested ones each time they occur, of a value that is compared, printed or passed on."""
 MAX_NUMBER_BITS: Final = 4096
 MAX_PADDING: Final = 1000
@@ -172,13 +172,14 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self._seconds = deadline
         self._until = float("inf")
         self._left = MAX_BUDGET
+        self.finalize = self.bounded
         self.concat = self._concat  # type: ignore[method-assign]
         known: dict[str, Callable[..., Any]] = {name: self.filters[name] for name in _FILTERS}
         known["tojson"] = _tojson
         self.filters.clear()
         self.filters.update({name: self._guarded(name, run) for name, run in known.items()})
-        tests: dict[str, Callable[..., Any]] = dict(self.tests)
-        self.tests.update({name: self._guarded("test", run) for name, run in tests.items()})
+        checks: list[tuple[str, Any]] = list(self.tests.items())
+        self.tests.update({name: self._guarded("test", run) for name, run in checks})
         for name in ("lipsum", "cycler", "joiner"):
             self.globals.pop(name)
         self.globals.update(raise_exception=_raise_exception, strftime_now=_strftime_now)
@@ -258,20 +259,22 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def measure(self, value: object) -> int:
         """Characters and elements in `value`, nested ones each time they occur."""
-        count = 0
+        elements = characters = 0
         stack: list[object] = [value]
         while stack:
             item = stack.pop()
-            count += 1 + (len(item) if isinstance(item, str) else 0)
-            if isinstance(item, dict):
+            elements += 1
+            if isinstance(item, str):
+                characters += len(item)
+            elif isinstance(item, dict):
                 stack.extend(item.keys())
                 stack.extend(item.values())
             elif isinstance(item, list | tuple | set):
                 stack.extend(item)
-            if len(stack) > MAX_ELEMENTS or count > MAX_OUTPUT:
-                raise OutOfBounds("it builds a value of more than a million elements")
+            if elements + len(stack) > MAX_ELEMENTS or characters > MAX_OUTPUT:
+                raise OutOfBounds(f"it builds a value of more than {MAX_ELEMENTS} elements")
         self.tick()
-        return count
+        return elements + characters
 
     # Jinja's hooks.
 

@@ -31,7 +31,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final, NamedTuple
 
 from jinja2 import Template, TemplateError
@@ -40,7 +40,7 @@ from jinja2.exceptions import SecurityError
 from llmchat.engine.protocol import ChatMessage, Messages, TemplateFacts
 from llmchat.engine.worker.chat.marks import Marks, Piece
 from llmchat.engine.worker.chat.probe import Markers, probe
-from llmchat.engine.worker.chat.sandbox import DEADLINE, Refused, Sandbox
+from llmchat.engine.worker.chat.sandbox import DEADLINE, OutOfBounds, Refused, Sandbox
 from llmchat.errors import GenerationFailed
 
 PLAIN: Final = """\
@@ -76,6 +76,8 @@ class ChatTemplate:
         self._sandbox = Sandbox(deadline=deadline)
         self._mutable = Sandbox(mutable=True, deadline=deadline)
         self._needs_mutable = False
+        self._runs_away = False
+        """A bound was passed while probing: every further question would take as long."""
         self.problem: GenerationFailed | None = None
         """Why the model's own template is not used, if it has one."""
         try:
@@ -147,8 +149,13 @@ class ChatTemplate:
 
     def try_render(self, values: Mapping[str, object]) -> str | None:
         """For the probe: the text for raw template values, or None if that fails."""
+        if self._runs_away:
+            return None
         try:
             return self._render(values)
+        except OutOfBounds:
+            self._runs_away = True
+            return None
         except TemplateError:
             if "tools" not in values:
                 return self.try_render({**values, "tools": []})
@@ -170,6 +177,8 @@ class ChatTemplate:
     @cached_property
     def _no_tools(self) -> list[object] | None:
         """What says that there are none: some templates loop over them without asking."""
+        if self._runs_away:
+            return None
         question = {"messages": [{"role": "user", "content": "?"}]}
         try:
             self._render(question)
@@ -255,30 +264,53 @@ def fuse(segments: Iterable[Segment], specials: Sequence[str]) -> list[Segment]:
     and read like the template's words; one that holds one stays apart. `message` is kept where all
     joined parts agree, else None.
     """
-    found = re.compile("|".join(re.escape(special) for special in specials if special) or r"(?!)")
-    reach = max((len(special) for special in specials), default=1)
+    controls = _controls(tuple(specials))
     fused: list[Segment] = []
     for segment in segments:
-        safe = segment.special or not found.search(segment.text)
+        safe = segment.special or not controls.within(segment.text)
         part = segment._replace(special=safe)
         before = fused[-1] if fused else None
-        if before and safe and before.special and not _meet(before.text, part.text, found, reach):
+        if before is None or not (safe and before.special):
+            fused.append(part)
+        elif not controls.meet(before.text, part.text):
             owner = before.message if before.message == part.message else None
             fused[-1] = Segment(before.text + part.text, True, owner)
-        elif before and safe and not segment.special and before.special:
-            # Joined, or read as a template's part behind one, they would make a token.
-            fused.append(part._replace(special=False))
         else:
-            fused.append(part)
+            # Read together, they would make a token that neither of them holds.
+            fused.append(segment)
     return fused
 
 
-def _meet(left: str, right: str, found: re.Pattern[str], reach: int) -> bool:
-    """Whether a control token would begin in one text and end in the other."""
-    tail = left[-reach:]
-    return any(
-        match.start() < len(tail) < match.end() for match in found.finditer(tail + right[:reach])
-    )
+class _Controls:
+    """The texts of a vocabulary's control tokens; thousands, so nothing loops over them."""
+
+    def __init__(self, specials: Iterable[str]) -> None:
+        self._texts = frozenset(special for special in specials if special)
+        self._lengths = sorted({len(text) for text in self._texts})
+        first = "".join(re.escape(sign) for sign in sorted({text[0] for text in self._texts}))
+        self._first = re.compile(f"[{first}]" if first else r"(?!)")
+
+    def within(self, text: str, *, across: int | None = None) -> bool:
+        """Whether one occurs in `text`; if asked, one that lies across the place `across`."""
+        for match in self._first.finditer(text):
+            start = match.start()
+            for length in self._lengths:
+                if text[start : start + length] in self._texts and (
+                    across is None or start < across < start + length
+                ):
+                    return True
+        return False
+
+    def meet(self, left: str, right: str) -> bool:
+        """Whether one would begin in `left` and end in `right`."""
+        reach = self._lengths[-1] if self._lengths else 0
+        tail = left[max(0, len(left) - reach) :]
+        return self.within(tail + right[:reach], across=len(tail))
+
+
+@lru_cache(maxsize=2)
+def _controls(specials: tuple[str, ...]) -> _Controls:
+    return _Controls(specials)
 
 
 def _shape(message: ChatMessage, index: int, marks: Marks) -> dict[str, Any]:
