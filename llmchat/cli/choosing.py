@@ -1,17 +1,20 @@
-"""Which model a command means, and what to do when it is not here.
+"""Which model or conversation a command means, and what to do when nothing says.
 
 On a terminal a missing model is pulled after a question (the starter at once), and without a name
 a numbered list asks. In a pipe nothing is guessed: an error names the next step.
 """
 
-from llmchat.cli.amounts import size
+import asyncio
+
+from llmchat.cli.amounts import ago, size
 from llmchat.cli.fetching import fetch, say_plan
 from llmchat.cli.output import ask, can_ask, note
-from llmchat.cli.parts import open_downloads, open_models
+from llmchat.cli.parts import open_downloads, open_models, open_runtime
 from llmchat.core.downloads import DownloadPlan
-from llmchat.errors import Interrupted, NotFound
+from llmchat.errors import Interrupted, NotFound, UsageError
 from llmchat.text import say
-from llmchat.values import ModelFile
+from llmchat.text.cleaning import clean_line
+from llmchat.values import Conversation, ModelFile
 
 STARTER = "smollm2:135m"
 
@@ -56,19 +59,41 @@ def pick() -> ModelFile:
     if starter:
         note(f"  {len(here) + 1:2}  {starter}  ({say('cli.pick_starter')})")
     names = [model.name for model in here] + ([starter] if starter else [])
-    return find_or_fetch(_one_of(names))
+    return find_or_fetch(names[_number_of(names)])
 
 
-def _one_of(names: list[str]) -> str:
-    """The name whose number is typed; Enter takes the first."""
+def pick_chat() -> str:
+    """Ask which conversation to go on with; its id.
+
+    Raises:
+        UsageError: nobody can be asked. NotFound: there is none. Interrupted: the person left.
+    """
+    if not can_ask():
+        raise UsageError("cli.resume_which")
+    chats = asyncio.run(_last_chats())
+    if not chats:
+        raise NotFound("cli.no_chat_yet")
+    note(say("cli.pick_chat"))
+    for number, chat in enumerate(chats, 1):
+        note(f"  {number:2}  {clean_line(chat.title, 60) or '-'}  ({ago(chat.updated)})")
+    return chats[_number_of([chat.title for chat in chats])].id
+
+
+async def _last_chats() -> list[Conversation]:
+    async with open_runtime("run") as runtime:
+        return await runtime.chats.list(limit=20, include_cli=True)
+
+
+def _number_of(names: list[str]) -> int:
+    """Which of the names is meant, by its number or a part of it; Enter takes the first."""
     while True:
         typed = ask(say("cli.pick_number", count=len(names)))
         if typed is None or typed.lower() in ("q", "quit"):
             raise Interrupted
         if not typed:
-            return names[0]
+            return 0
         if typed.isdecimal() and 1 <= int(typed) <= len(names):
-            return names[int(typed) - 1]
-        near = [name for name in names if typed.lower() in name.lower()]
+            return int(typed) - 1
+        near = [i for i, name in enumerate(names) if typed.lower() in name.lower()]
         if len(near) == 1:
             return near[0]

@@ -121,6 +121,21 @@ def test_leaving_the_picker(model: str):
     assert run("list", "--json").stdout == "[]\n"
 
 
+def test_choosing_the_conversation_to_go_on_with(model: str):
+    run("run", model, "about dragons")
+    run("run", model, "about unicorns")
+    with Terminal([LLMCHAT, "run", "and then?", "-r"]) as terminal:
+        terminal.wait_for(r"1  about unicorns")
+        terminal.type("dragon\n")
+        assert terminal.wait_exit() == 0
+        assert "Paris." in terminal.text
+    found = json.loads(run("chats", "list", "--all", "--json").stdout)
+    (dragons,) = [chat["id"] for chat in found if chat["title"] == "about dragons"]
+    messages = json.loads(run("chats", "show", dragons, "--json").stdout)["messages"]
+    assert messages[2]["parts"][0]["text"] == "and then?"
+    assert run("run", "and then?", "-r").returncode == 2
+
+
 def test_no_bar_and_no_escape_in_a_pipe(model: str, script):
     script("load=1;rate=0;say=Paris.")
     done = run("run", model, "hi")

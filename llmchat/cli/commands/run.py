@@ -9,7 +9,7 @@ import click
 from msgspec.structs import replace
 
 from llmchat.cli.answering import Follower, answer_of, say_figures
-from llmchat.cli.choosing import find_or_fetch, pick
+from llmchat.cli.choosing import find_or_fetch, pick, pick_chat
 from llmchat.cli.options import answer_options, load_options, settings_of
 from llmchat.cli.output import answer_json, is_terminal, note
 from llmchat.cli.parameters import ChatId, ModelName
@@ -21,6 +21,9 @@ from llmchat.values import ChatSettings, Conversation, Message, Part
 
 if TYPE_CHECKING:
     from llmchat.core.runtime import Runtime
+
+WHICH = "?"
+"""`-r` without a conversation: a list asks which."""
 
 THINKING = {"true": True, "on": True, "false": False, "off": False}
 """Words for `--think`; low, medium and high stand for themselves."""
@@ -56,7 +59,10 @@ class ModelThenPrompt(ModelName):
 @click.option("--system-file", metavar="PATH", type=click.Path(), help=say("cli.opt_system_file"))
 @click.option("-f", "--file", "files", multiple=True, type=click.Path(), help=say("cli.opt_file"))
 @click.option("-c", "--continue", "again", is_flag=True, help=say("cli.opt_continue"))
-@click.option("-r", "--resume", type=ChatId(), metavar="CHAT", help=say("cli.opt_resume"))
+@click.option(
+    "-r", "--resume", type=ChatId(), is_flag=False, flag_value=WHICH, metavar="[CHAT]",
+    help=say("cli.opt_resume"),
+)  # fmt: skip
 @click.option("--no-save", is_flag=True, help=say("cli.opt_no_save"))
 @click.option(
     "--think", type=click.Choice([*THINKING, "low", "medium", "high"]), help=say("cli.opt_think")
@@ -85,6 +91,8 @@ class Ask:
         self.model: str | None = given["model"]
         if self.model is None and words and not self.old_chat and not _is_prose(words[0]):
             self.model = words.pop(0)
+        if given["resume"] == WHICH:
+            given["resume"] = pick_chat()
         self.flags = _flags(given)  # what is wrong with them is said before stdin is read
         self.files = [attachment(path) for path in given["files"]]
         self.text = question(words, piped())
