@@ -130,12 +130,11 @@ def read_strings(fetch: Fetch, size: int, array: BigArray) -> Iterator[bytes]:
     """The texts of an array that was passed over, undecoded.
 
     Raises:
-        Damaged: the file has changed since.
+        Damaged: one is longer than 256 KiB, or the file has changed since.
     """
     cursor = Cursor(fetch, size)
     cursor.skip(array.offset)
-    for _ in range(array.count):
-        yield cursor.take(_length(cursor, MAX_STRING_BYTES))
+    return cursor.strings(array.count)
 
 
 def _header(cursor: Cursor) -> Header:

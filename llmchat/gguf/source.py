@@ -124,6 +124,27 @@ class Cursor:
                 raise Damaged("incomplete")
             self.place += at
 
+    def strings(self, count: int) -> Iterator[bytes]:
+        """`count` strings; as `skip_strings`, with their bytes.
+
+        Raises:
+            Damaged: the file ends before, or one is longer than a window.
+        """
+        unpack = _U64.unpack_from
+        while count:
+            self._fill(WINDOW)
+            window, at, size = self._window, 0, len(self._window)
+            while count and at + 8 <= size:
+                end = at + 8 + unpack(window, at)[0]
+                if end > size:
+                    break
+                yield window[at + 8 : end]
+                at = end
+                count -= 1
+            if count and not at:
+                raise Damaged("incomplete")
+            self.place += at
+
     def _fill(self, length: int) -> None:
         self._window = self._fetch(self.place, min(length, self.left))
         self._start = self.place
