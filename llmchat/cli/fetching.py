@@ -15,7 +15,7 @@ from llmchat.errors import Interrupted
 from llmchat.text import say
 from llmchat.values import ModelFile
 
-PATIENCE = 5.0
+PATIENCE = 2.0
 """Seconds that a stopped pull gets to put its things away."""
 
 LINE_PAUSE = 0.5
