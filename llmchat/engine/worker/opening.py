@@ -7,6 +7,7 @@ Owns the order of a load and what is told about it. Refuses numbers of its own: 
 import hashlib
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from typing import Any
 
 from llama_cpp import llama_cpp as lib
 
@@ -28,7 +29,8 @@ from llmchat.engine.worker.log import LogRing
 from llmchat.engine.worker.reply import Parser, PlainParser
 from llmchat.engine.worker.sampling import model_sampling
 from llmchat.engine.worker.vocab import Vocab
-from llmchat.errors import EngineError, LlmchatError
+from llmchat.errors import EngineError, LlmchatError, ModelFileError
+from llmchat.gguf import check_loadable
 from llmchat.values import ModelFile, Wants
 
 
@@ -63,9 +65,15 @@ def open_everything(
     """Plan, ask, load, warm up.
 
     Raises:
-        EngineError: llama.cpp's reason, or that it was told to stop.
+        EngineError: the header's or llama.cpp's reason, or that it was told to stop.
     """
     progress(Loading(fraction=0.0, stage="plan"))
+    try:
+        # Some headers end the process inside llama.cpp, where nothing can be said about them.
+        check_loadable(model.path)
+    except ModelFileError as error:
+        values: dict[str, Any] = dict(error.values)
+        raise EngineError(error.key, **values) from error
     paths = model.shards or (model.path,)
     decision = fit.decide(paths, wants, log)
     if not proceed(
