@@ -50,13 +50,12 @@ class Action:
 
 
 ACTIONS: tuple[Action, ...] = (
-    Action("composer.send", "enter", "send", hint=True, priority=True, palette=False),
+    Action("composer.send", "enter", "send", hint=True, palette=False),
     Action(
         "composer.newline",
         "ctrl+j,alt+enter,shift+enter",
         "newline",
         hint=True,
-        priority=True,
         palette=False,
     ),
     Action("chat.stop", "escape", "stop"),

@@ -272,7 +272,7 @@ async def test_with_no_model_enter_pulls_the_starter_and_the_chat_is_ready(make_
     async with make_app().run_test(size=(80, 24)) as pilot:
         await ready(pilot)
         chat = pilot.app.chat
-        await until(pilot, lambda: chat.welcome.query_one(ModelList).has_focus)
+        await until(pilot, lambda: chat.welcome.offered)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, PullScreen))
         pull = pilot.app.screen
@@ -287,7 +287,9 @@ async def test_esc_stops_a_pull(make_app, runtime):
     runtime.downloads = FakeDownloads(runtime.models)
     async with make_app().run_test(size=(80, 24)) as pilot:
         await ready(pilot)
-        await until(pilot, lambda: pilot.app.chat.welcome.query_one(ModelList).has_focus)
+        await until(pilot, lambda: pilot.app.chat.welcome.offered)
+        await pilot.press("up")
+        assert pilot.app.chat.welcome.query_one(ModelList).has_focus
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, PullScreen))
         await pilot.press("escape")

@@ -64,7 +64,7 @@ class ChatScreen(ViewActions, SettingsActions, ModelActions, ConversationActions
                     yield Transcript(id="transcript")
                     yield Welcome()
                 yield Activity()
-                yield Composer(id="composer")
+                yield Composer(id="composer", keymap=self.keymap)
         yield StatusLine()
         yield Hints(self.keymap)
 
@@ -256,8 +256,15 @@ class ChatScreen(ViewActions, SettingsActions, ModelActions, ConversationActions
     def on_resize(self, event: events.Resize) -> None:
         """Below 20 x 6 there is no chat to be had: say so."""
         self.set_class(event.size.width < 20 or event.size.height < 6, "-tiny")
+        self.call_after_refresh(self._keep_focus)
+
+    def _keep_focus(self) -> None:
+        # Textual takes the focus from what a small size hides; keys must go somewhere after it.
+        if self.focused is None and self.is_current:
+            self.composer.focus()
 
     @on(Composer.LeftUpwards)
     def _read(self, event: Composer.LeftUpwards) -> None:
         event.stop()
-        self.transcript.focus_last()
+        if not self.transcript.focus_last():
+            self.welcome.focus_list()

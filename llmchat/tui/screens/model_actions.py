@@ -12,6 +12,7 @@ from llmchat.text.cleaning import clean_line
 from llmchat.tui.names import short_model
 from llmchat.tui.screens.chat_base import ChatBase
 from llmchat.tui.told import told
+from llmchat.tui.widgets.composer import Composer
 from llmchat.tui.widgets.model_list import ModelEntry
 from llmchat.tui.widgets.welcome import Welcome
 from llmchat.values import ChatSettings, ModelFile
@@ -47,8 +48,6 @@ class ModelActions(ChatBase):
         self.status.processor = await self._processor(rt, name)
         self.welcome.model = short_model(name)
         self.welcome.offer([] if name else await self.entries())
-        if not name and not self.composer.text and self.has_class("-empty"):
-            self.welcome.focus_list()  # so that Enter pulls, right away
         await self.refresh_gauge()
 
     async def _processor(self, rt: "Runtime", name: str) -> str:
@@ -101,6 +100,12 @@ class ModelActions(ChatBase):
         entry = await self.app.push_screen_wait(ModelSwitcher(self.entries))
         if entry is not None:
             await self._use(entry)
+
+    @on(Composer.EnteredNothing)
+    def _accepted(self, event: Composer.EnteredNothing) -> None:
+        event.stop()
+        if self.has_class("-empty") and (entry := self.welcome.offered) is not None:
+            self._take(entry)
 
     @on(Welcome.Chosen)
     def _welcomed(self, event: Welcome.Chosen) -> None:

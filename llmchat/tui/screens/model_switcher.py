@@ -24,7 +24,6 @@ class ModelSwitcher(ModalScreen[ModelEntry | None]):
         Binding("escape", "cancel", show=False),
         Binding("up", "move(-1)", show=False, priority=True),
         Binding("down", "move(1)", show=False, priority=True),
-        Binding("enter", "choose", show=False, priority=True),
     ]
 
     DEFAULT_CSS = """
@@ -94,8 +93,10 @@ class ModelSwitcher(ModalScreen[ModelEntry | None]):
         else:
             models.action_cursor_down()
 
-    def action_choose(self) -> None:
-        """The entry under the cursor."""
+    @on(Input.Submitted)
+    def _submitted(self, event: Input.Submitted) -> None:
+        # Comes behind the last change of the words, as a binding would not.
+        event.stop()
         if (entry := self.query_one(ModelList).chosen) is not None:
             self.dismiss(entry)
 

@@ -12,14 +12,15 @@ from textual.widgets import TextArea
 
 from llmchat.text import say
 from llmchat.text.cleaning import clean
-from llmchat.tui.actions import bindings
+from llmchat.tui.actions import ACTIONS, keys_of
+
+SEND, NEWLINE = (action for action in ACTIONS if action.scope == "composer")
 
 
 class Composer(TextArea):
     """A text area that grows with its text, to a limit that the stylesheet sets."""
 
     SCOPE = "composer"
-    BINDINGS = bindings("composer")
 
     DEFAULT_CSS = """
     Composer {
@@ -51,12 +52,18 @@ class Composer(TextArea):
             return self.composer
 
     @dataclass
+    class EnteredNothing(Message):
+        """Enter with no words: whatever is offered above is meant."""
+
+        composer: "Composer"
+
+    @dataclass
     class LeftUpwards(Message):
         """Up was pressed on the first line, and there is no history: the user wants to read."""
 
         composer: "Composer"
 
-    def __init__(self, *, id: str | None = None) -> None:
+    def __init__(self, *, id: str | None = None, keymap: dict[str, str] | None = None) -> None:
         super().__init__(
             id=id,
             soft_wrap=True,
@@ -67,13 +74,27 @@ class Composer(TextArea):
             compact=False,
         )
         self.sent: list[str] = []
+        # Not bindings: those run before the keys that wait in this widget's queue, so that an Enter
+        # typed fast would send the message without its last words.
+        self._deeds = {
+            key: deed
+            for action, deed in ((SEND, self.action_send), (NEWLINE, self.action_newline))
+            for key in keys_of(action, keymap).split(",")
+        }
         self._place: int | None = None
         self._draft = ""
+
+    async def _on_key(self, event: events.Key) -> None:
+        if (deed := self._deeds.get(event.key)) is not None:
+            event.stop()
+            event.prevent_default()
+            deed()
 
     def action_send(self) -> None:
         """Give the words away, unless there are none."""
         text = self.text
         if not text.strip():
+            self.post_message(self.EnteredNothing(self))
             return
         self.remember(text)
         self.clear()

@@ -80,8 +80,14 @@ class Welcome(VerticalGroup):
         self.query_one(ModelList).show(entries)
 
     def focus_list(self) -> None:
-        """Put the focus on the list."""
-        self.query_one(ModelList).focus()
+        """Put the focus on the list, if there is one."""
+        if self.offered is not None:
+            self.query_one(ModelList).focus()
+
+    @property
+    def offered(self) -> ModelEntry | None:
+        """What Enter would take."""
+        return self.query_one(ModelList).chosen if self.has_class("-choosing") else None
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Enter or a click."""
