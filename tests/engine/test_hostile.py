@@ -16,7 +16,7 @@ from llmchat.engine.assignment import Limits
 from llmchat.engine.client import LocalEngine
 from llmchat.engine.protocol import Generate, Hello, Ping, decode_event, encode
 from llmchat.values import ModelFile, Wants
-from tests.engine.asking import chat, events, text
+from tests.engine.asking import chat, events, text, until
 from tests.engine.conftest import MakeEngine
 
 TAGS = ["generate", "cancel", "render", "count", "tokenize", "ping", "keep_alive", "proceed"]
@@ -133,7 +133,7 @@ async def test_the_frozen_frames_byte_for_byte(make_engine: MakeEngine, model: M
     welcome, _ready, status = await asyncio.to_thread(ask)
     assert msgspec.json.decode(welcome)["type"] == "welcome"
     assert msgspec.json.decode(status)["model"] == model.name
-    assert not session.alive
+    await until(lambda: not session.alive)
 
 
 async def test_requests_that_cannot_be_are_refused(engine: LocalEngine, model: ModelFile):
