@@ -51,9 +51,9 @@ def before(action=None):
     """Wait until the app is at rest, then do `action`."""
 
     async def run(pilot):
+        await ready(pilot)
         chat = pilot.app.chat
         chat.composer.cursor_blink = False
-        await ready(pilot)
         if action is not None:
             await action(pilot, chat)
         await pilot.wait_for_scheduled_animations()
