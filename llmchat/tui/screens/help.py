@@ -14,7 +14,7 @@ from textual.widgets import Static
 from llmchat.text import say
 from llmchat.tui.actions import ACTIONS, Action, key_label, keys_of
 
-WIDTH, FRAME, KEYS = 88, 8, 28
+WIDTH, FRAME, KEYS = 88, 8, 30
 """Columns of the box, of its frame with the scroll bar, and of the keys."""
 SCOPES = ("composer", "chat", "message", "sidebar")
 

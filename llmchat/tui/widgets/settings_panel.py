@@ -77,6 +77,7 @@ class SettingsPanel(VerticalScroll, can_focus=False):
     def __init__(self) -> None:
         super().__init__()
         self._own = ChatSettings()
+        self._filled = False
 
     def compose(self) -> ComposeResult:
         """The system prompt, then a line per setting."""
@@ -95,12 +96,13 @@ class SettingsPanel(VerticalScroll, can_focus=False):
         """What the conversation sets, what is in force, and which layer set it (dotted keys)."""
         self._own = own
         prompt = self.query_one(Prompt)
-        if not prompt.has_focus:
+        if not (prompt.has_focus and self._filled):
             prompt.text = clean(own.system or "")
             inherited = clean_line(in_force.system or "", 120)
             prompt.placeholder = inherited or say("tui.set_system_empty")
         for field in FIELDS:
             self._show_field(field, in_force, sources.get(field.key, ""))
+        self._filled = True
 
     def _show_field(self, field: Field, in_force: ChatSettings, source: str) -> None:
         row = self.query_one(f"#row-{field.id}", Horizontal)

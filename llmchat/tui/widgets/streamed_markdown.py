@@ -33,7 +33,14 @@ class StreamedMarkdown(Markdown):
         padding: 0;
         background: transparent;
         & > * { margin: 0 0 1 0; }
-        & > MarkdownFence { background: $code-background; color: $foreground; }
+        & > MarkdownFence, & > MarkdownFence:light {
+            background: $code-background;
+            color: $foreground;
+        }
+        & MarkdownBlock:dark > .code_inline, & MarkdownBlock:light > .code_inline {
+            background: $code-background;
+            color: $text-accent;
+        }
         & > MarkdownH1 { content-align: left middle; text-style: bold; }
         & > MarkdownH2 { text-style: bold; }
         & > MarkdownBlockQuote { background: $code-background; border-left: outer $rule; }

@@ -1,0 +1,126 @@
+"""The chat over the real Runtime: real store, sockets and processes, scripted models."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from llmchat.core.runtime import Runtime
+from llmchat.paths import Places
+from llmchat.tui.app import LlmchatApp
+from llmchat.values import ChatSettings
+from tests.engine.conftest import nothing_left
+from tests.tui.conftest import ready, until
+
+__all__ = ["nothing_left"]
+
+
+@pytest.fixture
+def open_app(places: Places, tmp_path: Path):
+    """An app on this test's home, whose model is a script."""
+    path = tmp_path / "some-model.gguf"
+    path.write_bytes(b"GGUF" + bytes(60))
+
+    def make(script: str) -> LlmchatApp:
+        def runtime() -> Runtime:
+            return Runtime(
+                places=places,
+                face="tui",
+                environ={**os.environ, "LLMCHAT_ENGINE": f"scripted:{script}"},
+                flags=ChatSettings(keep_alive=0, model=str(path)),
+            )
+
+        return LlmchatApp(runtime, places)
+
+    return make
+
+
+def texts(chat) -> list[str]:
+    return [message.text for message in chat.transcript.messages]
+
+
+async def say(pilot, words: str) -> None:
+    pilot.app.chat.composer.replace_text(words)
+    pilot.app.chat.composer.focus()
+    await pilot.press("enter")
+
+
+async def test_type_read_quit_and_find_it_again(open_app):
+    async with open_app("rate=0;say=Paris **is** it.").run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        chat = pilot.app.chat
+        await say(pilot, "Capital of France?")
+        await until(pilot, lambda: texts(chat) == ["Capital of France?", "Paris **is** it."])
+        await until(pilot, lambda: chat.status.context is not None, "the context gauge")
+        assert chat.status.context[1] > chat.status.context[0] > 0
+        assert chat.status.processor
+        await pilot.press(*"draft", "ctrl+q")
+    async with open_app("rate=0").run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        assert texts(pilot.app.chat) == ["Capital of France?", "Paris **is** it."]
+        assert pilot.app.chat.composer.text == "draft"
+
+
+async def test_esc_stops_midway_and_the_words_stay(open_app):
+    async with open_app("rate=50;words=5000").run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        chat = pilot.app.chat
+        await say(pilot, "Go on for ever.")
+        await until(pilot, lambda: chat.status.state.startswith("Writing"))
+        await pilot.press("escape")
+        await until(pilot, lambda: chat.turn is None)
+        reply = chat.transcript.messages[-1]
+        assert reply.text
+        assert reply.generation.finish == "cancelled"
+
+
+async def test_a_killed_worker_leaves_the_chat_alive_and_sending_again_works(open_app):
+    async with open_app("rate=50;words=5000").run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        chat = pilot.app.chat
+        await say(pilot, "Go on for ever.")
+        await until(pilot, lambda: chat.status.state.startswith("Writing"))
+        rt = await chat.runtime()
+        [worker] = await rt.models.live()
+        os.kill(worker.pid, signal.SIGKILL)
+        await until(pilot, lambda: chat.turn is None)
+        view = chat.transcript.view(chat.transcript.messages[-1].id)
+        assert "SIGKILL" in str(view.query_one(".message--notice").render())
+        assert view.message.text, "what was written is kept"
+        await say(pilot, "Again.\n#! words=0;rate=0;say=Fine.")
+        await until(pilot, lambda: texts(chat)[-1] == "Fine.")
+
+
+async def test_regenerating_and_stepping_through_versions(open_app):
+    async with open_app("rate=0;say=One.").run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        chat = pilot.app.chat
+        await say(pilot, "Hi")
+        await until(pilot, lambda: texts(chat) == ["Hi", "One."] and chat.turn is None)
+        first = chat.transcript.messages[-1].id
+        chat.transcript.focus_last()
+        await pilot.press("r")
+        await until(pilot, lambda: chat.transcript.messages[-1].id != first and chat.turn is None)
+        await until(pilot, lambda: texts(chat) == ["Hi", "One."])
+        chat.transcript.focus_last()
+        await pilot.press("left_square_bracket")
+        await until(pilot, lambda: chat.transcript.messages[-1].id == first)
+        await pilot.press("d")
+        await until(pilot, lambda: chat.transcript.messages[-1].id != first)
+
+
+async def test_f4_is_saved_and_shown_with_its_source(open_app):
+    async with open_app("rate=0;say=One.").run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        chat = pilot.app.chat
+        await say(pilot, "Hi")
+        await until(pilot, lambda: texts(chat) == ["Hi", "One."] and chat.turn is None)
+        await pilot.press("f4")
+        await until(pilot, lambda: chat.query("#sampling-temperature"))
+        chat.query_one("#sampling-temperature").focus()
+        await pilot.press(*"0.2", "tab")
+        rt = await chat.runtime()
+        await until(pilot, lambda: chat.conversation.settings.sampling.temperature == 0.2)
+        resolved = await rt.chats.resolved(chat.conversation.id)
+        assert resolved.sources["sampling.temperature"] == "conversation"
