@@ -5,6 +5,7 @@ The pull runs in a thread, so that Ctrl+C is heard while a server is silent.
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 from llmchat.cli.output import answer_json, note
@@ -29,12 +30,17 @@ def fetch(plan: DownloadPlan, *, as_json: bool = False) -> ModelFile:
         LlmchatError: it cannot be had. Interrupted: Ctrl+C; what came stays for the next pull.
     """
     if as_json:
-        return _pull(plan, _json_lines())
+        return _pull(plan, _json_lines(), lambda: None)
+    latest: deque[Progress] = deque(maxlen=1)
     with Bar(plan.name) as bar:
-        return _pull(plan, lambda progress: _draw(bar, plan.name, progress))
+        # Only this thread draws, from what came last: the line is true also while nothing comes.
+        return _pull(plan, latest.append, lambda: _draw(bar, plan.name, latest))
 
 
-def _draw(bar: Bar, name: str, progress: Progress) -> None:
+def _draw(bar: Bar, name: str, latest: deque[Progress]) -> None:
+    if not latest:
+        return
+    progress = latest[-1]
     if progress.stage == "downloading":
         bar.bytes(name, progress.done, progress.total, progress.rate)
     elif progress.stage != "done":
@@ -56,7 +62,10 @@ def _json_lines() -> Callable[[Progress], None]:
     return line
 
 
-def _pull(plan: DownloadPlan, show: Callable[[Progress], None]) -> ModelFile:
+def _pull(
+    plan: DownloadPlan, show: Callable[[Progress], None], tick: Callable[[], None]
+) -> ModelFile:
+    """Pull in a thread that calls `show`; this one calls `tick` ten times a second."""
     stop = threading.Event()
     carried = _Carried()
     results: list[ModelFile] = []
@@ -70,6 +79,7 @@ def _pull(plan: DownloadPlan, show: Callable[[Progress], None]) -> ModelFile:
     try:
         while thread.is_alive():
             thread.join(0.1)
+            tick()
     except KeyboardInterrupt:
         stop.set()
         thread.join(PATIENCE)

@@ -1,6 +1,6 @@
 """A bar on stderr for pulls and loads: share, amounts, speed, time left.
 
-Draws only on a terminal, at most ten times a second, and never goes backwards.
+Draws only on a terminal, at most twenty times a second, and never goes backwards.
 """
 
 import time
@@ -10,7 +10,7 @@ from llmchat.cli.output import cells, end_status, status, terminal_width
 from llmchat.text.cleaning import clean_line
 
 BAR = 24
-PAUSE = 0.1
+PAUSE = 0.05
 """Seconds between two drawings."""
 
 
