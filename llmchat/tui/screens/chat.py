@@ -99,6 +99,8 @@ class ChatScreen(ViewActions, SettingsActions, ModelActions, ConversationActions
         if self._opened:
             self._keep_draft()
             self.waiting.clear()  # they are in the draft of the conversation they were for
+        elif self.waiting:
+            self.drafts.put(None, "")  # sent before anything was open: they go out, not back
         self._opened = True
         self.editing = None
         self.workers.cancel_group(self, "follow")
