@@ -85,13 +85,16 @@ def _short_enough(run: Path) -> Path:
 
 
 def ensure_private(folder: Path) -> Path:
-    """Make `folder` ours alone (0700) and return it.
+    """Make `folder` ours alone (0700), and the parents that are missing; return it.
 
     Raises:
         ConfigError: it cannot be made, is a link, or belongs to somebody else.
     """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Not `parents=True`: it gives them the process's own umask, not 0700.
+        for missing in [p for p in reversed(folder.parents) if not p.exists()]:
+            missing.mkdir(mode=0o700, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
         if not stat.S_ISDIR(found.st_mode):
             raise ConfigError("paths.not_a_folder", path=str(folder))

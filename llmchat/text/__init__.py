@@ -1,8 +1,8 @@
 """The one catalogue of words: every string that a person reads, by key.
 
 Owns looking a sentence up and filling it in. A language is one TOML file beside this module; its
-tables are rooms, its keys are what code names: `say("paths.not_ours", path=...)`. Refuses formatting
-(colour, width) and everything from outside: values are cleaned where they are shown.
+tables are rooms, its keys are what code names: `say("paths.not_ours", path=...)`. Refuses
+formatting (colour, width) and everything from outside: values are cleaned where they are shown.
 """
 
 import os
