@@ -104,13 +104,18 @@ class LlmchatApp(ThemedApp):
         assert self._runtime is not None
         try:
             # Importing core takes a while; a thread leaves the first keys to the screen.
-            runtime = await asyncio.to_thread(self._make_runtime)
+            runtime = await asyncio.to_thread(self._prepare)
             await runtime.__aenter__()
         except LlmchatError as error:
             self.failure = error
             self.exit(return_code=int(error.exit_code))
         else:
             self._runtime.set_result(runtime)
+
+    def _prepare(self) -> "Runtime":
+        import llmchat.tui.widgets.message  # noqa: F401 Markdown, needed as soon as words show
+
+        return self._make_runtime()
 
     async def on_unmount(self) -> None:
         """Close the Runtime: turns are stopped, their text is kept."""

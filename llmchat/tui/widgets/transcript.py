@@ -61,6 +61,8 @@ class Transcript(VerticalScroll, can_focus=False):
         return Static(Content(words), classes="transcript--earlier")
 
     async def _mount_views(self, messages: Sequence[Message], before: int | None = None) -> None:
+        if not messages:
+            return
         from llmchat.tui.widgets.message import MessageView  # markdown-it waits for a message
 
         views = [MessageView(message, model=self.model) for message in messages]
