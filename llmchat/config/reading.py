@@ -5,6 +5,7 @@ names the file, the line, the key and the nearest name that exists.
 """
 
 import difflib
+import stat
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +19,8 @@ from llmchat.errors import ConfigError
 from llmchat.text import say
 
 PREFIX = "LLMCHAT_"
+MAX_BYTES = 1024 * 1024
+"""A configuration larger than this is a mistake, and would take seconds to parse."""
 
 SHORT_NAMES = {
     "LLMCHAT_MODEL": "chat.model",
@@ -37,6 +40,11 @@ class Loaded(Struct, frozen=True, kw_only=True):
 def read_file(path: Path) -> Loaded:
     """The settings in `path`; defaults if there is no file, or none that can be read."""
     try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # a FIFO would wait for a writer for ever
+            return Loaded(problems=(say("config.not_a_file", path=path),))
+        if found.st_size > MAX_BYTES:
+            return Loaded(problems=(say("config.too_large", path=path),))
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return Loaded()

@@ -1,3 +1,4 @@
+import os
 import stat
 from pathlib import Path
 
@@ -106,6 +107,14 @@ def test_a_file_that_is_no_toml_is_a_sentence(path, data):
 def test_a_folder_in_the_files_place(path):
     path.mkdir()
     assert "cannot be read" in read_file(path).problems[0]
+
+
+def test_a_fifo_or_a_giant_is_not_read(path):
+    os.mkfifo(path)
+    assert "no file" in read_file(path).problems[0]
+    path.unlink()
+    path.write_text("# " + "x" * 1024 * 1024)
+    assert "larger than 1 MiB" in read_file(path).problems[0]
 
 
 def test_the_environment():
