@@ -106,7 +106,7 @@ def test_a_file_that_is_no_toml_is_a_sentence(path, data):
 
 def test_a_folder_in_the_files_place(path):
     path.mkdir()
-    assert "cannot be read" in read_file(path).problems[0]
+    assert "no file" in read_file(path).problems[0]
 
 
 def test_a_fifo_or_a_giant_is_not_read(path):
