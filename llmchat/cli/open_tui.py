@@ -3,6 +3,8 @@
 Refuses when there is no terminal to draw on: one sentence, exit code 2, no escape sequence.
 """
 
+import gc
+
 from llmchat.cli.guardian import stand_guard
 from llmchat.cli.terminal import require_terminal
 from llmchat.values import ChatSettings
@@ -20,6 +22,7 @@ def open_tui(
     """
     require_terminal()
     stand_guard()  # before Textual is imported: the parent stays small and harmless
+    gc.disable()  # a tenth of the way to the first key; the chat enables it once it is open
     from llmchat.tui.app import run_tui
 
     return run_tui(conversation=conversation, model=model, flags=flags or ChatSettings())

@@ -5,6 +5,7 @@ terminal on TERM, HUP, QUIT and INT; what kills the process outright is the guar
 """
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -102,6 +103,7 @@ class LlmchatApp(ThemedApp):
     @work(group="runtime")
     async def _open_runtime(self) -> None:
         assert self._runtime is not None
+        gc.enable()  # `cli/open_tui.py` held it back until the first paint
         try:
             # Importing core takes a while; a thread leaves the first keys to the screen.
             runtime = await asyncio.to_thread(self._prepare)
