@@ -16,6 +16,10 @@ def main(words: Sequence[str] | None = None) -> int:
     if given in (["--version"], ["-V"]):
         return _say_version()
     try:
+        if not given:  # the chat: click would only delay its first key, by 40 ms
+            from llmchat.cli.open_tui import open_tui
+
+            return open_tui()
         from llmchat.cli.program import run_program
 
         return run_program(given)
