@@ -1,6 +1,6 @@
 # `make` lists what there is. Everything runs in .venv, which `make setup` builds once.
 BIN := .venv/bin
-.PHONY: help setup dev chat test check lint types imports unit torture bench clean
+.PHONY: help setup dev chat test check lint types imports unit torture bench screenshots clean
 
 help:
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -37,6 +37,9 @@ torture: dev ## full counts of every torture test
 
 bench: dev ## measure, and write docs/performance.md
 	$(BIN)/python -m benchmarks
+
+screenshots: dev ## draw the README's pictures from the running app
+	$(BIN)/python -m scripts.screenshots
 
 clean: ## remove the environment and what tools left behind
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -52,6 +52,33 @@ class Sampling(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unk
     logit_bias: dict[int, float] | None = None
 
 
+LLAMA_CPP_SAMPLING = Sampling(
+    temperature=0.8,
+    top_k=40,
+    top_p=0.95,
+    min_p=0.05,
+    typical_p=1.0,
+    top_n_sigma=-1.0,
+    xtc_probability=0.0,
+    xtc_threshold=0.1,
+    dynatemp_range=0.0,
+    dynatemp_exponent=1.0,
+    repeat_last_n=64,
+    repeat_penalty=1.0,
+    presence_penalty=0.0,
+    frequency_penalty=0.0,
+    dry_multiplier=0.0,
+    dry_base=1.75,
+    dry_allowed_length=2,
+    dry_penalty_last_n=64,
+    mirostat=0,
+    mirostat_tau=5.0,
+    mirostat_eta=0.1,
+)
+"""What holds where neither a user nor a model says: `common_params_sampling` of llama.cpp's
+common/common.h."""
+
+
 class Wants(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """What a client wants of a loaded model. None = any; `n_ctx` is a minimum, the rest exact."""
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from llmchat.core import prompting
 from llmchat.core.sessions import ModelSource, Sessions
-from llmchat.core.settings import Resolved, SettingsService, merge
+from llmchat.core.settings import Resolved, SettingsService, with_engine_defaults
 from llmchat.core.storing import StoreThread
 from llmchat.core.titles import title_from
 from llmchat.core.turn import Assignment, Services, Turn
@@ -381,20 +381,20 @@ class Chats:
 
     # What is in force
 
-    async def resolved(self, id_: str, once: ChatSettings = NOTHING_SET) -> Resolved:
-        """Every setting in force and the layer that set it, the model's own included if loaded."""
-        conversation = await self.get(id_)
+    async def resolved(self, id_: str | None, once: ChatSettings = NOTHING_SET) -> Resolved:
+        """Every setting in force and the layer that set it, down to the model's and llama.cpp's.
+
+        Without an id: for a conversation that is still to be, with what `once` sets for it.
+        """
+        conversation = await self.get(id_) if id_ is not None else None
         found = self._settings.layers(conversation, once)
         model = await asyncio.to_thread(self._model, found)
-        if model is None:
-            return found
-        found = self._settings.layers(conversation, once, model.name)
-        session = self._sessions.live(model.identity)
-        if session is None:
-            return found
-        own = merge([("model", ChatSettings(sampling=session.facts.sampling))])
-        together = merge([("", found.values), ("model", own.values)])
-        return Resolved(values=together.values, sources=own.sources | found.sources)
+        facts = None
+        if model is not None:
+            found = self._settings.layers(conversation, once, model.name)
+            session = self._sessions.live(model.identity)
+            facts = session.facts if session is not None else None
+        return with_engine_defaults(found, facts)
 
     def _model(self, found: Resolved) -> ModelFile | None:
         try:

@@ -10,6 +10,7 @@ applies those, since only it has read the file. Needs neither asyncio nor the st
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
@@ -27,10 +28,21 @@ from llmchat.config.writing import set_value
 from llmchat.errors import ConfigError, NotFound
 from llmchat.paths import Places
 from llmchat.text import say
-from llmchat.values import NOTHING_SET, ChatSettings, Conversation, Origin
+from llmchat.values import (
+    LLAMA_CPP_SAMPLING,
+    NOTHING_SET,
+    ChatSettings,
+    Conversation,
+    Origin,
+    Wants,
+)
+
+if TYPE_CHECKING:
+    from llmchat.engine.protocol import Facts
 
 FLAG, MESSAGE, CONVERSATION = "flag", "message", "conversation"
 PER_MODEL, ENVIRONMENT, FILE, DEFAULT = "per-model", "environment", "config.toml", "default"
+MODEL, LLAMA_CPP, AUTO = "model", "llama.cpp", "auto"
 
 DEFAULTS = ChatSettings(context_policy="drop-middle", keep_alive=300.0)
 """What holds when nobody set anything."""
@@ -69,6 +81,23 @@ def merge(layers: Layers) -> Resolved:
                 merged[key] = value
                 sources[key] = name
     return Resolved(values=_nested(merged), sources=sources)
+
+
+def with_engine_defaults(found: Resolved, facts: "Facts | None" = None) -> Resolved:
+    """`found`, and below it what the worker will add: for showing, never for sending.
+
+    Args:
+        found: the user's layers.
+        facts: of the loaded model; its context and layers are shown as what `auto` chose.
+    """
+    below = [(LLAMA_CPP, ChatSettings(sampling=LLAMA_CPP_SAMPLING))]
+    if facts is not None:
+        placed = Wants(n_ctx=facts.n_ctx, n_gpu_layers=facts.placement.n_gpu_layers)
+        below = [(MODEL, ChatSettings(sampling=facts.sampling)), *below]
+        below.append((AUTO, ChatSettings(wants=placed)))
+    own = merge(below)
+    together = merge([("", found.values), ("", own.values)])
+    return Resolved(values=together.values, sources=own.sources | found.sources)
 
 
 def _flat(settings: ChatSettings) -> dict[str, object]:

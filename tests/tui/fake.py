@@ -262,8 +262,8 @@ class FakeChats:
         turn = next(t for t in self.running if t.id == turn_id)
         await turn.finish(replace(GENERATION, finish="cancelled"))
 
-    async def resolved(self, id: str, once=UNSET) -> Any:
-        settings = self.conversations[id].settings
+    async def resolved(self, id: str | None, once=UNSET) -> Any:
+        settings = self.conversations[id].settings if id is not None else once
         return Resolved(replace(settings, model=settings.model or STARTER.name))
 
     async def count(self, id: str, draft: str = "") -> Any:

@@ -20,7 +20,7 @@ from llama_cpp import llama_cpp as lib
 from llmchat.engine.worker.capi import CApiError, Context, Pointer, model_text
 from llmchat.engine.worker.vocab import Vocab
 from llmchat.errors import GenerationFailed
-from llmchat.values import Sampling
+from llmchat.values import LLAMA_CPP_SAMPLING, Sampling
 
 ORDER: Final = (
     "penalties",
@@ -35,31 +35,7 @@ ORDER: Final = (
 )
 """llama.cpp's default chain, by its names."""
 
-DEFAULTS: Final = Sampling(
-    temperature=0.8,
-    top_k=40,
-    top_p=0.95,
-    min_p=0.05,
-    typical_p=1.0,
-    top_n_sigma=-1.0,
-    xtc_probability=0.0,
-    xtc_threshold=0.1,
-    dynatemp_range=0.0,
-    dynatemp_exponent=1.0,
-    repeat_last_n=64,
-    repeat_penalty=1.0,
-    presence_penalty=0.0,
-    frequency_penalty=0.0,
-    dry_multiplier=0.0,
-    dry_base=1.75,
-    dry_allowed_length=2,
-    dry_penalty_last_n=64,
-    mirostat=0,
-    mirostat_tau=5.0,
-    mirostat_eta=0.1,
-    samplers=ORDER,
-)
-"""`common_params_sampling` of common/common.h."""
+DEFAULTS: Final = msgspec.structs.replace(LLAMA_CPP_SAMPLING, samplers=ORDER)
 
 _ALIASES: Final = {"typical_p": "typ_p", "typical": "typ_p", "temp": "temperature"}
 _METADATA: Final = {

@@ -46,7 +46,7 @@ class SettingsActions(ChatBase):
             if self.conversation is not None:
                 resolved = await rt.chats.resolved(self.conversation.id)
             else:
-                resolved = rt.settings.layers(None, self.fresh)
+                resolved = await rt.chats.resolved(None, self.fresh)
             panel.show(self.settings, resolved.values, resolved.sources)
 
     def on_settings_panel_changed(self, event: "SettingsPanel.Changed") -> None:
