@@ -8,7 +8,7 @@ It costs one fsync a commit, and a turn commits about once a second.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -45,6 +45,10 @@ def store_error(error: apsw.Error, path: str) -> StoreError:
     return StoreError(key, path=path, reason=str(error), recoverable=key != "store.corrupt")
 
 
+def _nothing() -> None:
+    return None
+
+
 class Database:
     """A connection and its rules. Not thread-safe: one thread owns it."""
 
@@ -52,6 +56,8 @@ class Database:
         self._connection = connection
         self.path = path
         self.writable = writable
+        self.on_damage: Callable[[], None] = _nothing
+        """Called when a statement finds the file damaged."""
 
     def read(self, sql: str, bindings: Sequence[SqlValue] = ()) -> list[Row]:
         """Every row of a statement.
@@ -62,7 +68,10 @@ class Database:
         try:
             return list(self._connection.execute(sql, bindings))
         except apsw.Error as error:
-            raise store_error(error, self.path) from error
+            refusal = store_error(error, self.path)
+            if refusal.key == "store.corrupt":
+                self.on_damage()
+            raise refusal from error
 
     def one(self, sql: str, bindings: Sequence[SqlValue] = ()) -> Row | None:
         """The first row, or None."""

@@ -9,7 +9,8 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from llmchat.errors import ConfigError, LlmchatError, StoreError
@@ -126,6 +127,7 @@ def _open_file(path: Path, locks: Path, face: str) -> Store:
                 stamp = time.strftime("%Y%m%d-%H%M%S")
                 migrate(db, path.with_name(f"{path.name}.{stamp}"))
         store = Store(db, locks, face, [])
+        db.on_damage = partial(mark_suspect, path)
         closing.pop_all()
     return store
 
@@ -160,7 +162,8 @@ def _suspect_mark(path: Path) -> Path:
 
 def mark_suspect(path: Path) -> None:
     """Have the file checked at the next start: something in it could not be read."""
-    make_private_file(_suspect_mark(path))
+    with suppress(OSError):  # a disk that cannot be written either has said so already
+        make_private_file(_suspect_mark(path))
 
 
 def _check(db: Database) -> None:

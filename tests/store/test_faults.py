@@ -15,7 +15,7 @@ from llmchat.paths import Places
 from llmchat.store import store as store_module
 from llmchat.store.database import Database
 from llmchat.store.replies import Ending
-from llmchat.store.store import MEMORY, Store, mark_suspect, open_store
+from llmchat.store.store import MEMORY, Store, open_store
 from llmchat.values import Part
 
 
@@ -231,7 +231,6 @@ def test_damage_found_in_a_large_store_is_found_at_the_next_start(tmp_path, monk
     with pytest.raises(StoreError, match="damaged"):
         read_everything(store)
     store.close()
-    mark_suspect(path)
     again = open_at(tmp_path / "data")
     assert "damaged" in again.notices[0]
     again.close()
