@@ -80,6 +80,9 @@ def test_a_truncated_model_says_so(tmp_path: Path, starter: Path, log: LogRing):
     path.write_bytes(starter.read_bytes()[: 20 << 20])
     with pytest.raises(EngineError) as caught:
         Driver(path, Wants(n_ctx=256))
+    assert caught.value.key == "gguf.incomplete"  # the header's reader refuses it first
+    with pytest.raises(EngineError) as caught:
+        open_model([str(path)], ModelParams(), log)
     assert caught.value.key == "engine.model_unreadable"
     assert "no reason" not in str(caught.value)
 
