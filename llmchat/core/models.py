@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from llmchat.engine.protocol import WorkerStatus
     from llmchat.engine.session import Engine, OnProgress, Session
     from llmchat.library.found import Found
+    from llmchat.library.headers import ModelDescription
 
 
 def _nobody() -> str | None:
@@ -88,6 +89,16 @@ class Models:
                 except LlmchatError:
                     continue  # gone since: the next rule decides
         return self._file(found[0]) if len(found) == 1 else None
+
+    def describe(self, model: ModelFile) -> "ModelDescription":
+        """What the model's header says; remembered by its identity.
+
+        Raises:
+            ModelFileError: no GGUF, incomplete, or out of bounds.
+        """
+        from llmchat.library.headers import Headers
+
+        return Headers(self.places.cache / "headers").describe(model)
 
     def plan_removal(self, ref: str) -> Removal:
         """What `remove` would free.
