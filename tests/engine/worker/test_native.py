@@ -81,6 +81,7 @@ def test_a_truncated_model_says_so(tmp_path: Path, starter: Path, log: LogRing):
     with pytest.raises(EngineError) as caught:
         Driver(path, Wants(n_ctx=256))
     assert caught.value.key == "gguf.incomplete"  # the header's reader refuses it first
+    log.install()  # the driver's own had taken its place
     with pytest.raises(EngineError) as caught:
         open_model([str(path)], ModelParams(), log)
     assert caught.value.key == "engine.model_unreadable"
