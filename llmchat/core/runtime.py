@@ -91,7 +91,7 @@ class Runtime:
     def _running_engine(self) -> Engine:
         if self._engine is None:
             # Sockets and processes: what a listing of conversations never needs.
-            from llmchat.engine.client import LocalEngine
+            from llmchat.engine.client.engine import LocalEngine
 
             self._engine = LocalEngine(self._places, face=self._face, environ=self._environ)
         return self._engine

@@ -1,8 +1,8 @@
 """The seam inside a worker process: what the process shell asks of whatever computes.
 
-The shell (`shell.py`) owns the socket, the lock, connections and keep-alive, and knows no
+The shell (`shell/`) owns the socket, the lock, connections and keep-alive, and knows no
 llama.cpp; a backend owns the one inference thread and knows no sockets. Two exist: the real one
-(`worker/loop.py`) and the scripted one (`scripted.py`). One contract suite runs over both.
+(`worker/loop.py`) and the scripted one (`scripted/backend.py`). One contract suite runs over both.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """What core sees of an engine: two protocols, and nothing of processes or sockets.
 
-`LocalEngine` (client.py) implements them over worker processes; a remote engine will over an
+`LocalEngine` (client/engine.py) implements them over worker processes; a remote engine will over an
 OpenAI-compatible server. One contract suite (tests/engine) holds for every implementation.
 """
 

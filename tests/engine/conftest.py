@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from llmchat.engine.assignment import Limits
-from llmchat.engine.client import LocalEngine
+from llmchat.engine.client.engine import LocalEngine
 from llmchat.paths import Places, find_places
 from llmchat.values import ModelFile
 

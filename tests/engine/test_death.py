@@ -11,10 +11,10 @@ from typing import get_args
 
 import pytest
 
-from llmchat.engine import cancelling
-from llmchat.engine.client import LocalEngine
+from llmchat.engine.client import cancelling
+from llmchat.engine.client.engine import LocalEngine
 from llmchat.engine.protocol import Delta
-from llmchat.engine.scripting import How
+from llmchat.engine.scripted.script import How
 from llmchat.errors import EngineError, WorkerDied
 from llmchat.values import ModelFile, Wants
 from tests.engine.asking import chat, events, first_delta, text, until

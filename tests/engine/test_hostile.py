@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from llmchat.engine.assignment import Limits
-from llmchat.engine.client import LocalEngine
+from llmchat.engine.client.engine import LocalEngine
 from llmchat.engine.protocol import Generate, Hello, Ping, decode_event, encode
 from llmchat.values import ModelFile, Wants
 from tests.engine.asking import chat, events, text, until

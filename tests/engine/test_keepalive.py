@@ -2,7 +2,7 @@
 
 import math
 
-from llmchat.engine.keepalive import KeepAlive
+from llmchat.engine.shell.keepalive import KeepAlive
 
 
 def test_idle_counts_from_the_last_request():

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from llmchat.engine.client import LocalEngine
+from llmchat.engine.client.engine import LocalEngine
 from llmchat.engine.protocol import Delta, Loading, Plan, PromptProgress
 from llmchat.errors import WorkerDied
 from llmchat.paths import Places

@@ -2,7 +2,6 @@
 
 import random
 
-from llmchat.engine.outbox import Outbox
 from llmchat.engine.protocol import (
     HEADER_BYTES,
     Delta,
@@ -12,6 +11,7 @@ from llmchat.engine.protocol import (
     TokenInfo,
     decode_event,
 )
+from llmchat.engine.shell.outbox import Outbox
 
 
 def outbox(limit: int = 1 << 20) -> Outbox:

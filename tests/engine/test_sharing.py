@@ -17,7 +17,7 @@ import pytest
 
 import llmchat
 from llmchat.engine.assignment import Limits
-from llmchat.engine.client import LocalEngine
+from llmchat.engine.client.engine import LocalEngine
 from llmchat.engine.protocol import Loading, Plan
 from llmchat.engine.registry import digest
 from llmchat.errors import ModelBusy, WorkerDied
@@ -29,7 +29,7 @@ from tests.engine.conftest import MakeEngine, workers_of
 CLIENT = """
 import asyncio, os, sys
 import msgspec
-from llmchat.engine.client import LocalEngine
+from llmchat.engine.client.engine import LocalEngine
 from llmchat.paths import find_places
 from llmchat.values import ModelFile, Wants
 

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from llmchat.engine.registry import Registry
-from llmchat.engine.starting import (
+from llmchat.engine.client.starting import (
     allowed,
     describe_exit,
     end_in,
@@ -15,6 +14,7 @@ from llmchat.engine.starting import (
     left_by_itself,
     new_log,
 )
+from llmchat.engine.registry import Registry
 
 
 def test_the_environment_is_an_allow_list():

@@ -2,8 +2,8 @@
 
 import pytest
 
+from llmchat.engine.client.wanting import satisfies
 from llmchat.engine.protocol import Facts, Placement
-from llmchat.engine.wanting import satisfies
 from llmchat.values import Wants
 
 FACTS = Facts(n_ctx=4096, n_threads=2, placement=Placement(n_gpu_layers=10, n_layers=30))

@@ -34,7 +34,7 @@ def test_stylesheets_use_theme_tokens_only():
 
 CATCHERS = {
     "llmchat/cli/main.py",  # the command line's one place
-    "llmchat/engine/inference.py",  # the worker's loop: around it
+    "llmchat/engine/shell/inference.py",  # the worker's loop: around it
     "llmchat/engine/worker/loop.py",  # and inside it, so that one request's failure is its own
     "llmchat/tui/app.py",  # the app's worker-error handler
 }
@@ -82,8 +82,8 @@ def modules_after(statement: str) -> set[str]:
             "import llmchat.core.runtime",
             {"textual", "rich", "click", "huggingface_hub", "llama_cpp"},
         ),
-        ("import llmchat.engine.client", {"textual", "rich", "click", "llama_cpp", "numpy"}),
-        ("import llmchat.engine.scripted", {"textual", "rich", "click", "llama_cpp", "numpy"}),
+        ("import llmchat.engine.client.engine", {"textual", "rich", "click", "llama_cpp", "numpy"}),
+        ("import llmchat.engine.scripted.backend", {"textual", "rich", "llama_cpp", "numpy"}),
         ("import llmchat.gguf", {"numpy", "gguf", "llama_cpp"}),
         ("import llmchat.tui.app", {"huggingface_hub", "llama_cpp", "numpy", "click"}),
     ],

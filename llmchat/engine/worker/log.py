@@ -28,7 +28,7 @@ class Level(IntEnum):
 
 
 _installed: "list[LogRing]" = []
-"""llama.cpp has one log callback a process and calls it until it ends: never let it be collected."""
+"""llama.cpp has one log callback a process and calls it until its end: keep it."""
 
 
 class LogRing:

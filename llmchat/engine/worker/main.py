@@ -8,9 +8,9 @@ import os
 import resource
 import sys
 
-from llmchat.engine import shell
 from llmchat.engine.assignment import Assignment
 from llmchat.engine.backend import Backend
+from llmchat.engine.shell import main as shell
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from llmchat.engine.client import LocalEngine
+from llmchat.engine.client.engine import LocalEngine
 from llmchat.engine.session import Session
 from llmchat.values import ModelFile, Wants
 from tests import models

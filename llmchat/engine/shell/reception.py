@@ -12,8 +12,6 @@ import msgspec
 import llmchat
 from llmchat.engine.assignment import Leaving
 from llmchat.engine.backend import Work
-from llmchat.engine.connections import Connection
-from llmchat.engine.outbox import refusal
 from llmchat.engine.protocol import (
     PROTOCOL_VERSION,
     Cancel,
@@ -36,9 +34,11 @@ from llmchat.engine.protocol import (
     decode_request,
 )
 from llmchat.engine.registry import binding_build
+from llmchat.engine.shell.connections import Connection
+from llmchat.engine.shell.outbox import refusal
 
 if TYPE_CHECKING:
-    from llmchat.engine.serving import Shell
+    from llmchat.engine.shell.serving import Shell
 
 MAX_CHOICES = 64
 

@@ -10,12 +10,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from llmchat.engine import starting
 from llmchat.engine.assignment import DEFAULT_KEEP_ALIVE, Assignment, Limits
-from llmchat.engine.link import Link
+from llmchat.engine.client import starting
+from llmchat.engine.client.link import Link
+from llmchat.engine.client.starting import Child
 from llmchat.engine.protocol import Hello, ProtocolError
 from llmchat.engine.registry import Registry, digest
-from llmchat.engine.starting import Child
 from llmchat.errors import EngineError, WorkerDied
 from llmchat.paths import Places
 from llmchat.text import say

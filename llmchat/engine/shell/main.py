@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 
 from llmchat.engine.assignment import Assignment, from_argument
 from llmchat.engine.backend import Backend
-from llmchat.engine.serving import Shell
+from llmchat.engine.shell.serving import Shell
 
 
 @runtime_checkable

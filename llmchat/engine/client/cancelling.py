@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-from llmchat.engine.link import Link, Waiting
+from llmchat.engine.client.link import Link, Waiting
 from llmchat.engine.protocol import Failed, Finished, Ping, Pong, StatusRequest, WorkerStatus
 from llmchat.errors import WorkerDied
 

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from llmchat.engine.link import Link, Waiting, fresh
+from llmchat.engine.client.link import Link, Waiting, fresh
 from llmchat.engine.protocol import (
     Cancel,
     Count,

@@ -19,12 +19,12 @@ from pathlib import Path
 
 from llmchat.engine.assignment import LEFT, Assignment, Leaving
 from llmchat.engine.backend import Backend
-from llmchat.engine.connections import Connection, own_uid
-from llmchat.engine.inference import Inference
-from llmchat.engine.keepalive import KeepAlive
-from llmchat.engine.outbox import Outbox
 from llmchat.engine.protocol import Event, Facts, LoadFailed, Loading, Plan, ProtocolError, Ready
-from llmchat.engine.reception import Reception
+from llmchat.engine.shell.connections import Connection, own_uid
+from llmchat.engine.shell.inference import Inference
+from llmchat.engine.shell.keepalive import KeepAlive
+from llmchat.engine.shell.outbox import Outbox
+from llmchat.engine.shell.reception import Reception
 
 _NO_DESCRIPTOR = 0.05
 _WATCH = 1.0

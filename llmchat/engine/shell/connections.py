@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Iterator
 
 from llmchat.engine.backend import Emit
-from llmchat.engine.outbox import Outbox
 from llmchat.engine.protocol import (
     HEADER_BYTES,
     Delta,
@@ -23,6 +22,7 @@ from llmchat.engine.protocol import (
     Queued,
     frame_length,
 )
+from llmchat.engine.shell.outbox import Outbox
 
 _READ = 256 * 1024
 _SEND = 256 * 1024

@@ -2,7 +2,7 @@
 
 Owns a Backend for tests of everything above the engine, through the real shell, socket and process:
 it answers without a model, slowly or at once, fails, hangs, and dies in every way a worker can
-(scripting.py has the words). Without a script it quotes the last user message in a short, always
+(script.py has the words). Without a script it quotes the last user message in a short, always
 equal Markdown text at 200 tokens a second. Refuses llama_cpp.
 """
 
@@ -43,13 +43,12 @@ from llmchat.engine.protocol import (
     Tokenize,
     Tokenized,
 )
-from llmchat.engine.scripting import SIGNALS, Script, ScriptError, Stage, for_message, parse
-from llmchat.engine.shell import main
+from llmchat.engine.scripted.script import SIGNALS, Script, ScriptError, Stage, for_message, parse
 from llmchat.errors import EngineError
 from llmchat.values import FinishReason, ModelFile, Timings, ToolCall, Usage, Wants
 
 if TYPE_CHECKING:
-    from llmchat.engine.serving import Shell
+    from llmchat.engine.shell.serving import Shell
 
 _MIB = 1024 * 1024
 _READ_STEP = 32
@@ -445,7 +444,3 @@ def _wait_until_sent(shell: "Shell") -> None:
 def make_backend(assignment: Assignment) -> ScriptedBackend:
     """The backend for an assignment's script."""
     return ScriptedBackend(parse(assignment.script))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv, make_backend))

@@ -9,12 +9,13 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 
-from llmchat.engine import starting
 from llmchat.engine.assignment import Limits
-from llmchat.engine.cancelling import see_it_end
-from llmchat.engine.finding import FREE_LOCK, Finder, Starter
-from llmchat.engine.link import Link, Waiting, fresh
-from llmchat.engine.local_session import LocalSession
+from llmchat.engine.client import starting
+from llmchat.engine.client.cancelling import see_it_end
+from llmchat.engine.client.finding import FREE_LOCK, Finder, Starter
+from llmchat.engine.client.link import Link, Waiting, fresh
+from llmchat.engine.client.session import LocalSession
+from llmchat.engine.client.wanting import satisfies
 from llmchat.engine.protocol import (
     Facts,
     Failed,
@@ -30,7 +31,6 @@ from llmchat.engine.protocol import (
 )
 from llmchat.engine.registry import Registry
 from llmchat.engine.session import OnProgress, Session
-from llmchat.engine.wanting import satisfies
 from llmchat.errors import EngineError, ModelBusy, WorkerDied
 from llmchat.paths import Places
 from llmchat.text.cleaning import clean_line
