@@ -64,8 +64,12 @@ class Chats:
         face: str,
         notice: Callable[[str], None],
         used: Callable[[str], None],
+        asked: Callable[[ModelFile], None],
     ) -> None:
-        """`used` is told the name of each model that a turn has opened."""
+        """`used` is told the name of each model that a turn has opened.
+
+        `asked` is told each model that a turn is about to open.
+        """
         self._storage = storage
         self._models = models
         self._sessions = sessions
@@ -73,6 +77,7 @@ class Chats:
         self._source = "tui" if face == "tui" else "cli"
         self._notice = notice
         self._used = used
+        self._asked = asked
         self._unsaved: list[Ending] = []
         self._turns: dict[str, Turn] = {}
         self._starting: set[asyncio.Task[Any]] = set()
@@ -270,7 +275,7 @@ class Chats:
                 old = store.tree.get(message)
                 if old.role != "assistant":
                     raise UsageError("core.not_a_reply")
-                return _continuation(store, old, old.parts)
+                return _continuation(store, old, old.parts, store.writer.tokens([old.id]))
 
         return await self._start(save, once)
 
@@ -354,6 +359,7 @@ class Chats:
             notice=self._notice,
             unsaved=self._unsaved,
             used=self._used,
+            asked=self._asked,
         )
 
     def turns(self, id_: str | None = None) -> Turns:
@@ -454,8 +460,16 @@ def _assignment(
     )
 
 
-def _continuation(store: Store, old: Message, parts: tuple[Part, ...]) -> Assignment:
+def _continuation(
+    store: Store,
+    old: Message,
+    parts: tuple[Part, ...],
+    kept: prompting.KeptTokens | None = None,
+) -> Assignment:
+    """A version of a reply that goes on from `parts`; `kept`: its tokens, if they are unedited."""
     _, replies = store.writer.begin(old.conversation, old.parent, first_parts=parts)
     assignment = _assignment(store, old.conversation, None, replies, end=replies[0])
     assignment.continuing = True
+    if kept and old.id in kept:
+        assignment.first_tokens = kept[old.id]
     return assignment

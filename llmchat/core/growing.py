@@ -24,11 +24,14 @@ class GrowingReply:
         self.tokens: tuple[int, ...] = ()
         self.vocab = ""
         self.finish: FinishReason | None = None
+        self.has_grown = False
+        """Whether the model has written something."""
         self._parts: list[Part] = list(message.parts)
         self._unsaved: list[tuple[PartKind, str]] = []
 
     def add(self, kind: PartKind, text: str) -> None:
         """More text of a kind."""
+        self.has_grown = True
         self._parts.append(Part(kind=kind, text=text))
         self._unsaved.append((kind, text))
 

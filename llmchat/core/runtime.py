@@ -19,7 +19,7 @@ from llmchat.core.storing import StoreThread
 from llmchat.engine.session import Engine
 from llmchat.paths import Places
 from llmchat.store.store import Store, memory_store, open_store
-from llmchat.values import NOTHING_SET, ChatSettings
+from llmchat.values import NOTHING_SET, ChatSettings, ModelFile
 
 
 class Runtime:
@@ -57,6 +57,7 @@ class Runtime:
             face=face,
             notice=self.notices.append,
             used=self._note_model,
+            asked=self._forget_deaths_by_hand,
         )
 
     async def __aenter__(self) -> Self:
@@ -95,6 +96,14 @@ class Runtime:
 
             self._engine = LocalEngine(self._places, face=self._face, environ=self._environ)
         return self._engine
+
+    def forget_deaths(self, model: ModelFile) -> None:
+        """Somebody asks for this model by hand: that it kept dying no longer stands in the way."""
+        self._running_engine().forget_deaths(model)
+
+    def _forget_deaths_by_hand(self, model: ModelFile) -> None:
+        if self._face == "tui":  # every message there is sent by hand; a script may run in a loop
+            self.forget_deaths(model)
 
     def _note_model(self, name: str) -> None:
         self._last_model = name

@@ -8,7 +8,7 @@ with the text that there is.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 
 import msgspec
@@ -51,6 +51,9 @@ from llmchat.values import (
 
 CHECKPOINT_SECONDS = 1.0
 
+LAST_WORDS_SECONDS = 0.5
+"""How long a stopped reply is waited for: the worker's counts and tokens come within one token."""
+
 
 @dataclass(frozen=True, slots=True)
 class Services:
@@ -67,6 +70,8 @@ class Services:
     """Collects what could not be saved; it is tried again."""
     used: Callable[[str], None]
     """Is told the name of the model once it is open."""
+    asked: Callable[[ModelFile], None]
+    """Is told the model before it is opened: somebody asks for it."""
 
 
 @dataclass(slots=True)
@@ -80,6 +85,8 @@ class Assignment:
     """From the root to what is answered; with `continuing`, to the reply that goes on."""
     kept: prompting.KeptTokens = field(default_factory=dict)
     continuing: bool = False
+    first_tokens: tuple[str, tuple[int, ...]] = ("", ())
+    """With `continuing`: the vocabulary's hash and the token ids of what the reply begins with."""
 
 
 class Turn:
@@ -99,6 +106,8 @@ class Turn:
         self._reading: tuple[float, int] | None = None
         self._cut: FinishReason | None = None
         self._is_answered = False
+        self._is_over = False
+        self._told_everything = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -141,6 +150,7 @@ class Turn:
         except asyncio.CancelledError:
             if self._cut is None:
                 raise
+            await self._hear_last_words()
         except LlmchatError as error:
             self.error = error
         finally:
@@ -148,8 +158,30 @@ class Turn:
             await asyncio.gather(saving, return_exceptions=True)
             await self._end()
 
+    async def _hear_last_words(self) -> None:
+        """Wait shortly for what a stopped worker still says of a reply that it had begun."""
+        if not any(reply.has_grown for reply in self._growing):
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_SECONDS):
+                await self._told_everything.wait()
+
+    def _take_late(self, event: GenerateEvent) -> None:
+        if not self._is_over:
+            self._take(event)
+
     async def _answer(self) -> None:
+        """Ask the model; once more if its worker left in the moment of asking."""
         model = await asyncio.to_thread(self._find_model)
+        self._services.asked(model)
+        try:
+            await self._ask(model)
+        except WorkerDied as error:
+            if error.key != "engine.left" or any(reply.has_grown for reply in self._growing):
+                raise
+            await self._ask(model)
+
+    async def _ask(self, model: ModelFile) -> None:
         settings = self._services.resolve(self._assignment.conversation, model.name)
         self._record(Generation(model=model.name, identity=model.identity))
         values = settings.values
@@ -166,7 +198,7 @@ class Turn:
                     tokens=left_out.tokens,
                     policy=left_out.policy,
                 )
-            async with aclosing(session.generate(request)) as events:
+            async with aclosing(session.generate(request, self._take_late)) as events:
                 async for event in events:
                     self._take(event)
 
@@ -240,8 +272,7 @@ class Turn:
             reply.add_call(call)
             self._publish(ToolCalled, message=reply.message.id, call=call)
         reply.finish = event.reason
-        if not self._assignment.continuing:  # the ids of the first part may end in a stop token
-            reply.tokens, reply.vocab = event.tokens, event.vocab
+        reply.tokens, reply.vocab = self._all_tokens(event), event.vocab
         if reply.generation is not None:
             reply.generation = msgspec.structs.replace(
                 reply.generation,
@@ -251,6 +282,15 @@ class Turn:
                 timings=event.timings,
                 finish=event.reason,
             )
+        if all(other.finish is not None for other in self._growing):
+            self._told_everything.set()
+
+    def _all_tokens(self, event: protocol.Finished) -> tuple[int, ...]:
+        """The whole reply's token ids; none when those of its first part are not known."""
+        if not self._assignment.continuing:
+            return event.tokens
+        vocab, first = self._assignment.first_tokens
+        return (*first, *event.tokens) if first and vocab == event.vocab else ()
 
     def _publish_reading(self, event: protocol.PromptProgress) -> None:
         """Progress of reading, with the time left by the pace since the first report."""
@@ -292,6 +332,7 @@ class Turn:
 
     async def _end(self) -> None:
         """Save how every reply ended, tell the followers, and be done."""
+        self._is_over = True  # what comes now comes too late
         endings = [self._ending(reply) for reply in self._growing]
         storage = self._services.storage
         try:

@@ -29,6 +29,9 @@ GenerateEvent = Queued | PromptProgress | Delta | Finished
 
 OnProgress = Callable[[Plan | Loading], None]
 
+OnLate = Callable[[GenerateEvent], None]
+"""Gets what a cancelled request still sends: its last words, and how it ended."""
+
 
 class Session(Protocol):
     """A client's connection to a loaded model. Several requests may run at once."""
@@ -43,10 +46,13 @@ class Session(Protocol):
         """False once the worker is gone; open the model again then."""
         ...
 
-    def generate(self, request: Generate) -> AsyncGenerator[GenerateEvent, None]:
+    def generate(
+        self, request: Generate, late: OnLate | None = None
+    ) -> AsyncGenerator[GenerateEvent, None]:
         """Run a request; its id is chosen here. Closing the generator cancels it.
 
-        Ends after `n` Finished events.
+        Ends after `n` Finished events. When it is closed before, `late` gets the rest as it comes:
+        a worker that listens sends Finished(cancelled) within a token.
 
         Raises:
             GenerationFailed: this request failed; the session goes on.
@@ -104,6 +110,10 @@ class Engine(Protocol):
 
     async def stop(self, pid: int, *, force: bool = False) -> bool:
         """End a live worker, by signal when `force`. False if it is busy and not forced."""
+        ...
+
+    def forget_deaths(self, model: ModelFile) -> None:
+        """Somebody asks for this model by hand: a crash loop no longer keeps it from starting."""
         ...
 
     async def aclose(self) -> None:

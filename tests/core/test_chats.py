@@ -74,6 +74,18 @@ async def test_an_edited_reply_is_a_version_and_may_go_on(rt):
     assert again.text == "left wrong"
 
 
+async def test_a_reply_that_went_on_has_the_tokens_of_both_parts(rt):
+    chat = await rt.chats.create()
+    reply = await said(rt, chat, "q\n#!say=one two")
+    (longer,) = await (await rt.chats.continue_(reply.id)).wait()
+    writer = rt.chats._store.writer
+    first = writer.tokens([reply.id])[reply.id]
+    both = writer.tokens([longer.id])[longer.id]
+    assert both == (first[0], first[1] * 2)
+    (edited,) = await (await rt.chats.edit(reply.id, "other ")).wait()
+    assert writer.tokens([edited.id]) == {}
+
+
 async def test_only_a_reply_can_go_on(rt):
     chat = await rt.chats.create()
     await said(rt, chat, "q")

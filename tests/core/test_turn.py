@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import time
 
 import pytest
 
@@ -13,6 +14,7 @@ from llmchat.core.events import (
     TurnFinished,
     TurnStarted,
 )
+from llmchat.engine.client.session import LocalSession
 from llmchat.errors import GenerationFailed, LlmchatError, NotFound, WorkerDied
 from llmchat.values import ChatSettings, Sampling
 
@@ -117,6 +119,71 @@ async def test_cancelled_text_is_kept_as_a_complete_reply(rt):
     assert reply.generation.finish == "cancelled"
     (after,) = await (await rt.chats.send(chat.id, "again\n#!say=ok")).wait()
     assert after.text == "ok"
+
+
+async def test_a_stopped_reply_keeps_its_counts_and_its_tokens(rt):
+    chat = await rt.chats.create()
+    turn = await rt.chats.send(chat.id, "hi\n#!words=5000;rate=100")
+    await wait_for_text(turn)
+    await rt.chats.cancel(turn.id)
+    (reply,) = await turn.wait()
+    made = reply.generation
+    assert made.finish == "cancelled"
+    assert made.usage.completion_tokens == len(reply.text.split()) > 0
+    assert made.usage.prompt_tokens > 0
+    assert made.timings.generation > 0
+    vocab, tokens = rt.chats._store.writer.tokens([reply.id])[reply.id]
+    assert (vocab, len(tokens)) == ("scripted", made.usage.completion_tokens)
+    assert "".join(event.text for event in of(await kinds(turn), TextAdded)) == reply.text
+
+
+async def test_a_worker_deaf_to_stopping_delays_nobody(rt):
+    chat = await rt.chats.create()
+    turn = await rt.chats.send(chat.id, "hi\n#!words=250;rate=100;deaf=true")
+    await wait_for_text(turn)
+    began = time.monotonic()
+    await rt.chats.cancel(turn.id)
+    assert time.monotonic() - began < 1.5
+    (reply,) = await turn.wait()
+    assert (reply.status, reply.generation.finish) == ("complete", "cancelled")
+    assert reply.text
+
+
+async def test_a_worker_that_left_while_it_was_asked_is_opened_again_once(rt, monkeypatch):
+    chat = await rt.chats.create()
+    real = LocalSession.generate
+    left: list[object] = []
+
+    async def leave(self, request, late=None):
+        if len(left) < leaving:
+            left.append(request)
+            raise WorkerDied("engine.left")
+        async with contextlib.aclosing(real(self, request, late)) as events:
+            async for event in events:
+                yield event
+
+    monkeypatch.setattr(LocalSession, "generate", leave)
+    leaving = 1
+    (reply,) = await (await rt.chats.send(chat.id, "hi\n#!say=here")).wait()
+    assert (reply.text, len(left)) == ("here", 1)
+    leaving = 9
+    with pytest.raises(WorkerDied):
+        await (await rt.chats.send(chat.id, "hi")).wait()
+    assert len(left) == 3
+
+
+async def test_sending_by_hand_forgets_that_a_model_kept_dying(open_runtime):
+    rt = await open_runtime()
+    model = rt.models.default() or rt.models.resolve(rt.settings.layers().values.model)
+    engine = rt._running_engine()
+    engine.registry.prepare()
+    for pid in range(1, 9):
+        engine.registry.note_death(engine.name(model), pid, "SIGSEGV")
+    assert engine.registry.keeps_dying(engine.name(model))
+    chat = await rt.chats.create()
+    (reply,) = await (await rt.chats.send(chat.id, "hi\n#!say=here")).wait()
+    assert reply.text == "here"
+    assert not engine.registry.keeps_dying(engine.name(model))
 
 
 async def test_cancelling_while_the_model_loads(open_runtime):

@@ -41,6 +41,7 @@ async def _load(model: ModelFile, flags: ChatSettings) -> None:
                 if fraction is not None:
                     bar.share(say("cli.loading", model=model.name), fraction)
 
+            runtime.forget_deaths(model)
             session = await runtime.models.open(model, settings.wants, show)
         seconds = settings.keep_alive if settings.keep_alive is not None else 300.0
         await session.keep_alive(seconds)

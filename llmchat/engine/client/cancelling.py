@@ -10,7 +10,16 @@ import time
 from collections.abc import Awaitable, Callable
 
 from llmchat.engine.client.link import Link, Waiting
-from llmchat.engine.protocol import Failed, Finished, Ping, Pong, StatusRequest, WorkerStatus
+from llmchat.engine.protocol import (
+    Delta,
+    Failed,
+    Finished,
+    Ping,
+    Pong,
+    StatusRequest,
+    WorkerStatus,
+)
+from llmchat.engine.session import OnLate
 from llmchat.errors import WorkerDied
 
 OBEYS = 2.0
@@ -24,15 +33,17 @@ async def see_it_end(
     queue: Waiting,
     *,
     choices: int,
+    late: OnLate | None = None,
     label: str,
     end: Callable[[int], Awaitable[None]],
 ) -> None:
     """Wait for a cancelled request's end; call `end(pid)` when that is what it takes.
 
-    `choices`: Finished events still owed. `label`: our own name among the worker's clients.
+    `choices`: Finished events still owed. `late` gets what comes in the first `OBEYS` seconds.
+    `label`: our own name among the worker's clients.
     """
     try:
-        if await _ends_within(OBEYS, queue, choices):
+        if await _ends_within(OBEYS, queue, choices, late):
             return
         moved, step = time.monotonic(), -1
         while True:
@@ -53,13 +64,17 @@ async def see_it_end(
         link.forget(request)
 
 
-async def _ends_within(seconds: float, queue: Waiting, choices: int) -> bool:
+async def _ends_within(
+    seconds: float, queue: Waiting, choices: int, late: OnLate | None = None
+) -> bool:
     try:
         async with asyncio.timeout(seconds):
             while choices > 0:
                 event = await queue.get()
                 if isinstance(event, Failed | WorkerDied):
                     return True
+                if late is not None and isinstance(event, Delta | Finished):
+                    late(event)
                 choices -= isinstance(event, Finished)
     except TimeoutError:
         return False

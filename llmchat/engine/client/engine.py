@@ -30,7 +30,7 @@ from llmchat.engine.protocol import (
     WorkerStatus,
 )
 from llmchat.engine.registry import Registry
-from llmchat.engine.session import OnProgress, Session
+from llmchat.engine.session import OnLate, OnProgress, Session
 from llmchat.errors import EngineError, ModelBusy, WorkerDied
 from llmchat.paths import Places
 from llmchat.text.cleaning import clean_line
@@ -112,12 +112,13 @@ class LocalEngine:
             await link.aclose()
 
     def _session(self, name: str, link: Link, facts: Facts) -> LocalSession:
-        def cancelled(request: int, queue: Waiting, choices: int) -> None:
+        def cancelled(request: int, queue: Waiting, choices: int, late: OnLate | None) -> None:
             watch = see_it_end(
                 link,
                 request,
                 queue,
                 choices=choices,
+                late=late,
                 label=self._label,
                 end=lambda pid: self._end(name, pid),
             )

@@ -28,7 +28,7 @@ from llmchat.engine.protocol import (
     Tokenized,
     WorkerStatus,
 )
-from llmchat.engine.session import GenerateEvent
+from llmchat.engine.session import GenerateEvent, OnLate
 from llmchat.errors import EngineError, GenerationFailed, WorkerDied
 from llmchat.text.cleaning import clean_line
 
@@ -44,7 +44,7 @@ class LocalSession:
         facts: Facts,
         *,
         on_close: Callable[["LocalSession"], None],
-        on_cancel: Callable[[int, Waiting, int], None],
+        on_cancel: Callable[[int, Waiting, int, OnLate | None], None],
     ) -> None:
         self._link = link
         self._facts = facts
@@ -61,7 +61,9 @@ class LocalSession:
         """False once the worker is gone."""
         return self._link.alive
 
-    async def generate(self, request: Generate) -> AsyncGenerator[GenerateEvent, None]:
+    async def generate(
+        self, request: Generate, late: OnLate | None = None
+    ) -> AsyncGenerator[GenerateEvent, None]:
         """Run a request; see session.Session.generate."""
         number, queue = self._link.new_request()
         left = max(1, request.n)  # a worker refuses fewer with Failed
@@ -83,7 +85,7 @@ class LocalSession:
                 self._link.forget(number)
             else:
                 self._link.send(Cancel(id=0, target=number))
-                self._on_cancel(number, queue, left)
+                self._on_cancel(number, queue, left, late)
 
     async def render(self, prompt: Prompt) -> Rendered:
         """The exact text and tokens that the model would read."""
