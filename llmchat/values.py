@@ -259,3 +259,37 @@ class Conversation(Struct, frozen=True, kw_only=True):
     pinned: bool = False
     folder: str | None = None
     deleted: float | None = None
+
+
+class SavedMessage(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A message as a file carries it: everything that the store knows of it."""
+
+    id: str
+    parent: str | None = None
+    role: Role
+    parts: tuple[Part, ...] = ()
+    status: MessageStatus = "complete"
+    created: float = 0.0
+    generation: Generation | None = None
+    error: str | None = None
+    deleted: str | None = None
+    """Id of the message whose deletion took this one along; None: it is not deleted."""
+    vocab: str = ""
+    tokens: tuple[int, ...] = ()
+    """A reply's token ids, with the hash of their vocabulary."""
+
+
+class SavedConversation(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A whole tree as a file carries it. Messages are in order of creation, parents first."""
+
+    id: str
+    title: str = ""
+    created: float = 0.0
+    updated: float = 0.0
+    settings: ChatSettings = ChatSettings()
+    active_leaf: str | None = None
+    source: str = "import"
+    pinned: bool = False
+    folder: str | None = None
+    deleted: float | None = None
+    messages: tuple[SavedMessage, ...] = ()

@@ -5,13 +5,14 @@ the turn's. Every method is a coroutine, because the store has a thread of its o
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from enum import Enum
 from typing import Any, Final, TypeVar
 
 from msgspec import Struct
 
-from llmchat.core import prompting
+from llmchat.core import carrying, prompting
+from llmchat.core.exporting.formats import ExportKind
 from llmchat.core.sessions import ModelSource, Sessions
 from llmchat.core.settings import Resolved, SettingsService, with_engine_defaults
 from llmchat.core.storing import StoreThread
@@ -159,6 +160,16 @@ class Chats:
     async def search(self, words: str, *, limit: int = 50) -> Hits:
         """Everything ever said with these words."""
         return await self._storage.call(self._store.search, words, limit=limit)
+
+    def export(
+        self, ids: Sequence[str] | None = None, *, kind: ExportKind = "md", leaf: str | None = None
+    ) -> AsyncIterator[str]:
+        """The pieces of a text that holds these conversations, or all; see `carrying.export`."""
+        return carrying.export(self._storage, ids, kind=kind, leaf=leaf)
+
+    async def import_(self, data: bytes, *, again: bool = False) -> carrying.ImportedAll:
+        """Add the conversations of a file; see `carrying.import_`."""
+        return await carrying.import_(self._storage, data, again=again)
 
     async def changed(self) -> bool:
         """Whether another process wrote to the store since this was last asked.

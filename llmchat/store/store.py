@@ -57,8 +57,13 @@ class Store:
         return search(self.db, words, limit=limit)
 
     def last_model(self) -> str | None:
-        """The name of the model that wrote the newest reply."""
-        row = self.db.one("SELECT model FROM generation ORDER BY message DESC LIMIT 1")
+        """The name of the model that wrote the newest reply, other programs' chats aside."""
+        row = self.db.one(
+            """SELECT model FROM generation
+                JOIN message ON seq = generation.message
+                JOIN conversation ON conversation.id = message.conversation
+                WHERE source <> 'import' ORDER BY generation.message DESC LIMIT 1"""
+        )
         return None if row is None else str(row[0])
 
     def changed(self) -> bool:

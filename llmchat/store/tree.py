@@ -57,12 +57,12 @@ class Tree:
         condition = f"message.id IN ({_UP} SELECT id FROM branch)"
         return self._assemble(found, condition, (leaf,), self._siblings(conversation))
 
-    def all(self, conversation: str) -> list[Message]:
-        """The whole tree in order of creation; deleted messages are left out."""
+    def all(self, conversation: str, *, deleted: bool = False) -> list[Message]:
+        """The whole tree in order of creation; deleted messages only if asked for."""
         found = self._db.read(
-            f"SELECT {rows.MESSAGE} FROM message WHERE conversation = ? AND deleted IS NULL"
-            " ORDER BY seq",
-            (conversation,),
+            f"SELECT {rows.MESSAGE} FROM message"
+            " WHERE conversation = ? AND (? OR deleted IS NULL) ORDER BY seq",
+            (conversation, deleted),
         )
         siblings = self._siblings(conversation)
         return self._assemble(found, "message.conversation = ?", (conversation,), siblings)

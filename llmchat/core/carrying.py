@@ -1,0 +1,149 @@
+"""Carrying conversations out of the store and into it, one at a time.
+
+Owns what happens when a conversation is there already: nothing is ever overwritten. A file that was
+imported before is recognized by its ids (`exporting/naming.py`); one that holds words which the
+store has not becomes a conversation beside the old one.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+from msgspec import Struct
+
+from llmchat.core.exporting import naming, reading
+from llmchat.core.exporting.branches import only
+from llmchat.core.exporting.formats import FORMATS, ExportKind
+from llmchat.core.storing import StoreThread
+from llmchat.errors import NotFound
+from llmchat.store.store import Store
+from llmchat.store.whole import read_whole, taken, write_whole
+from llmchat.values import Conversation, SavedConversation
+
+EVERYTHING = 2**31
+"""More conversations than there are."""
+
+
+class Imported(Struct, frozen=True, kw_only=True):
+    """What became of one conversation of a file."""
+
+    conversation: Conversation
+    is_new: bool
+    """False: it was there already, and nothing was done."""
+    messages: int
+
+
+class ImportedAll(Struct, frozen=True, kw_only=True):
+    """What became of a file."""
+
+    format: str
+    """`llmchat`, `chatgpt`, `openwebui`, `lmstudio` or `openai`."""
+    conversations: tuple[Imported, ...]
+    left_out: int
+    """Entries of the file that are empty, or no conversations."""
+
+
+async def export(
+    storage: StoreThread,
+    ids: Sequence[str] | None,
+    *,
+    kind: ExportKind,
+    leaf: str | None = None,
+) -> AsyncIterator[str]:
+    """The pieces of a text that holds conversations. It takes the memory of one of them.
+
+    Args:
+        storage: where they are.
+        ids: which, deleted ones too; None: all that are not deleted, the ones used last at the end.
+        kind: `json` holds whole trees with their deleted messages, and is what `import_` takes
+            back without loss; the others hold a branch.
+        leaf: the end of the branch to write, instead of the active one; `json` then holds that
+            branch alone.
+
+    Raises:
+        NotFound: there is no such conversation, or no such message in it.
+    """
+    form = FORMATS[kind]
+    wanted = await storage.call(ids_of_all, storage.store) if ids is None else ids
+    before = form.begin
+    for id_ in wanted:
+        text = await storage.call(text_of, storage.store, id_, kind, leaf)
+        yield before + text
+        before = form.between
+    yield form.end if wanted else form.begin + form.end
+
+
+async def import_(storage: StoreThread, data: bytes, *, again: bool = False) -> ImportedAll:
+    """Add the conversations of a file of ours or of another program; see `core/exporting/`.
+
+    Nothing that is here is changed. What was imported before is told and not doubled, unless
+    `again` asks for new copies. Conversations are saved one by one: what was saved before a disk
+    got full stays, and importing the file once more adds the rest.
+
+    Raises:
+        UsageError: the file is too large, damaged, or none that we know; nothing was saved.
+        StoreError: the store cannot be written.
+    """
+    file = await asyncio.to_thread(reading.read, data)
+    done = [
+        await storage.call(bring_in, storage.store, saved, again=again)
+        for saved in file.conversations
+    ]
+    return ImportedAll(format=file.format, conversations=tuple(done), left_out=file.left_out)
+
+
+def ids_of_all(store: Store) -> list[str]:
+    """Every conversation that is not deleted; the ones used last come last."""
+    found = store.conversations.list(limit=EVERYTHING, include_cli=True)
+    return [conversation.id for conversation in reversed(found)]
+
+
+def text_of(store: Store, id_: str, kind: ExportKind, leaf: str | None) -> str:
+    """One conversation as a piece of a file.
+
+    Raises:
+        NotFound: there is no such conversation, or no such message in it.
+    """
+    saved = read_whole(store.db, store.tree, store.conversations.get(id_))
+    return FORMATS[kind].one(saved if leaf is None else only(saved, leaf))
+
+
+def bring_in(store: Store, saved: SavedConversation, *, again: bool) -> Imported:
+    """Add one conversation, unless it is there.
+
+    Args:
+        store: where to.
+        saved: with ids of ours, or without an id of its own.
+        again: a new copy, whether it is there or not.
+
+    Raises:
+        StoreError: it could not be written; nothing of it is in the file then.
+    """
+    with store.db.transaction():
+        named = naming.fresh(saved) if again else _named(store, saved)
+        there = None if again else _find(store, named.id)
+        if there is None:
+            write_whole(store.db, named)
+        return Imported(
+            conversation=there or store.conversations.get(named.id),
+            is_new=there is None,
+            messages=len(named.messages),
+        )
+
+
+def _named(store: Store, saved: SavedConversation) -> SavedConversation:
+    """Under its own ids where they are free or mean the same here; else under derived ones."""
+    if not saved.id:
+        return naming.derived(saved)
+    ids = [message.id for message in saved.messages]
+    homes = taken(store.db, ids)
+    if _find(store, saved.id) is None:
+        return saved if not homes else naming.derived(saved)
+    is_known = all(homes.get(id_) == saved.id for id_ in ids)
+    return saved if is_known else naming.derived(saved)
+
+
+def _find(store: Store, id_: str) -> Conversation | None:
+    try:
+        return store.conversations.get(id_)
+    except NotFound:
+        return None

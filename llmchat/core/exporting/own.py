@@ -1,0 +1,115 @@
+"""Our own file: every version of every message, without loss.
+
+    {"format": "llmchat", "version": 1, "conversations": [SavedConversation, ...]}
+
+What is read from one is checked like anything from outside: afterwards ids name one thing, parents
+come before what follows them, and times are times.
+"""
+
+import re
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from llmchat.core.exporting.branches import newest_leaf
+from llmchat.errors import UsageError
+from llmchat.values import Origin, SavedConversation, SavedMessage
+
+FORMAT = "llmchat"
+VERSION = 1
+
+BEGIN = f'{{"format":"{FORMAT}","version":{VERSION},"conversations":[\n'
+BETWEEN = ",\n"
+END = "\n]}\n"
+
+LAST_MOMENT = 253402300800.0
+"""The year 10000, in seconds since 1970: beyond it no calendar goes."""
+
+_ID = re.compile("[0-9A-HJKMNP-TV-Z]{26}")
+_BLOB = re.compile("[0-9a-f]{64}")
+
+
+class File(Struct, kw_only=True):
+    """The whole file."""
+
+    format: str
+    version: int
+    conversations: tuple[SavedConversation, ...]
+
+
+def encode(saved: SavedConversation) -> str:
+    """One conversation of the file."""
+    return msgspec.json.encode(saved).decode()
+
+
+def read(data: dict[str, Any]) -> list[SavedConversation]:
+    """What a decoded file holds, checked.
+
+    Raises:
+        UsageError: it is damaged, or was written by a newer llmchat.
+    """
+    version = data.get("version")
+    if isinstance(version, int) and version > VERSION:
+        raise UsageError("core.import_newer", version=version)
+    try:
+        file = msgspec.convert(data, File, str_keys=True)
+    except msgspec.ValidationError as error:
+        raise UsageError("core.import_damaged", reason=str(error)) from error
+    return [_checked(saved) for saved in file.conversations]
+
+
+def _checked(saved: SavedConversation) -> SavedConversation:
+    _require(_ID.fullmatch(saved.id) is not None, f"the id {saved.id[:40]!r}")
+    seen: set[str] = set()
+    marks: set[str] = set()
+    messages = []
+    for message in saved.messages:
+        _check_message(message, seen)
+        seen.add(message.id)
+        if message.deleted is not None:
+            marks.add(message.deleted)
+        status = "interrupted" if message.status == "streaming" else message.status
+        messages.append(replace(message, status=status, created=_moment(message.created)))
+    _require(marks <= seen, "a deletion of a message that is not there")
+    visible = {message.id for message in messages if message.deleted is None}
+    whole = tuple(messages)
+    leaf = saved.active_leaf if saved.active_leaf in visible else newest_leaf(whole)
+    return replace(
+        saved,
+        messages=whole,
+        active_leaf=leaf,
+        created=_moment(saved.created),
+        updated=_moment(saved.updated),
+        deleted=None if saved.deleted is None else _moment(saved.deleted),
+    )
+
+
+def _check_message(message: SavedMessage, seen: set[str]) -> None:
+    _require(_ID.fullmatch(message.id) is not None, f"the id {message.id[:40]!r}")
+    _require(message.id not in seen, f"{message.id} twice")
+    _require(message.parent is None or message.parent in seen, f"no parent of {message.id}")
+    _require(all(0 <= token < 2**32 for token in message.tokens), f"tokens of {message.id}")
+    for part in message.parts:
+        known = part.blob is None or _BLOB.fullmatch(part.blob) is not None
+        _require(known, f"an attachment of {message.id}")
+    if message.generation is not None:
+        for origin in message.generation.settings.values():
+            _require(_is_plain(origin), f"a setting of {message.id}")
+
+
+def _is_plain(origin: Origin) -> bool:
+    """A setting is a value, a list of them, or a table: nothing nested."""
+    value = origin.value
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return not any(isinstance(item, (dict, list)) for item in inner)
+
+
+def _moment(seconds: float) -> float:
+    return seconds if 0 <= seconds < LAST_MOMENT else 0.0
+
+
+def _require(holds: bool, what: str) -> None:
+    if not holds:
+        raise UsageError("core.import_damaged", reason=what)

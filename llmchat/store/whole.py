@@ -1,0 +1,146 @@
+"""A conversation out of the store and into it, whole: every message, marks and token ids too.
+
+Owns reading and writing of whole trees. Refuses to judge: what is written has been checked, and
+its ids are free (`taken` says which are not). A reply that is still being written is read as
+interrupted, with the text so far.
+"""
+
+from collections.abc import Sequence
+
+from llmchat.store import rows
+from llmchat.store.conversations import next_seq
+from llmchat.store.database import Database
+from llmchat.store.tree import Tree, index, write_parts
+from llmchat.values import Conversation, Message, SavedConversation, SavedMessage
+
+_AT_ONCE = 500
+"""Ids in one statement."""
+
+
+def read_whole(db: Database, tree: Tree, conversation: Conversation) -> SavedConversation:
+    """Everything of one conversation, deleted messages included."""
+    bindings = (conversation.id,)
+    marks = {
+        str(id_): str(mark)
+        for id_, mark in db.read(
+            "SELECT id, deleted FROM message WHERE conversation = ? AND deleted IS NOT NULL",
+            bindings,
+        )
+    }
+    tokens = {
+        str(id_): (str(vocab), rows.unpack_tokens(ids))
+        for id_, vocab, ids in db.read(
+            """SELECT id, vocab, ids FROM tokens JOIN message ON message.seq = tokens.message
+                WHERE conversation = ?""",
+            bindings,
+        )
+    }
+    return SavedConversation(
+        id=conversation.id,
+        title=conversation.title,
+        created=conversation.created,
+        updated=conversation.updated,
+        settings=conversation.settings,
+        active_leaf=conversation.active_leaf,
+        source=conversation.source,
+        pinned=conversation.pinned,
+        folder=conversation.folder,
+        deleted=conversation.deleted,
+        messages=tuple(
+            _saved(message, marks.get(message.id), *tokens.get(message.id, ("", ())))
+            for message in tree.all(conversation.id, deleted=True)
+        ),
+    )
+
+
+def _saved(
+    message: Message, deleted: str | None, vocab: str, tokens: tuple[int, ...]
+) -> SavedMessage:
+    return SavedMessage(
+        id=message.id,
+        parent=message.parent,
+        role=message.role,
+        parts=message.parts,
+        status="interrupted" if message.status == "streaming" else message.status,
+        created=message.created,
+        generation=message.generation,
+        error=message.error,
+        deleted=deleted,
+        vocab=vocab,
+        tokens=tokens,
+    )
+
+
+def taken(db: Database, messages: Sequence[str]) -> dict[str, str]:
+    """Those of these messages that the store has, with their conversations."""
+    found: dict[str, str] = {}
+    for start in range(0, len(messages), _AT_ONCE):
+        some = messages[start : start + _AT_ONCE]
+        marks = ",".join("?" * len(some))
+        for id_, conversation in db.read(
+            f"SELECT id, conversation FROM message WHERE id IN ({marks})", some
+        ):
+            found[str(id_)] = str(conversation)
+    return found
+
+
+def write_whole(db: Database, saved: SavedConversation) -> None:
+    """Add a conversation, all or nothing. Nothing that is there is changed.
+
+    Raises:
+        StoreError: it could not be written; nothing of it is in the file then.
+    """
+    with db.transaction():
+        db.write(
+            """INSERT INTO conversation (id, title, created, updated, touched, settings,
+                active_leaf, source, pinned, folder, deleted)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+            (
+                saved.id,
+                rows.storable(saved.title),
+                saved.created,
+                saved.updated,
+                next_seq(db),
+                rows.to_json(saved.settings),
+                saved.active_leaf,
+                rows.storable(saved.source),
+                saved.pinned,
+                None if saved.folder is None else rows.storable(saved.folder),
+                saved.deleted,
+            ),
+        )
+        for message in saved.messages:
+            _write_message(db, saved.id, message)
+
+
+def _write_message(db: Database, conversation: str, message: SavedMessage) -> None:
+    seq = next_seq(db)
+    db.write(
+        """INSERT INTO message
+            (seq, id, conversation, parent, role, status, created, error, deleted)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        (
+            seq,
+            message.id,
+            conversation,
+            message.parent,
+            message.role,
+            message.status,
+            message.created,
+            None if message.error is None else rows.storable(message.error),
+            message.deleted,
+        ),
+    )
+    write_parts(db, seq, message.parts)
+    index(db, seq)
+    made = message.generation
+    if made is not None:
+        db.write(
+            "INSERT INTO generation VALUES (?, ?, ?, ?)",
+            (seq, made.model, made.finish, rows.to_json(made)),
+        )
+    if message.tokens:
+        db.write(
+            "INSERT INTO tokens VALUES (?, ?, ?)",
+            (seq, message.vocab, rows.pack_tokens(message.tokens)),
+        )
