@@ -52,12 +52,28 @@ def _nothing() -> None:
 class Database:
     """A connection and its rules. Not thread-safe: one thread owns it."""
 
-    def __init__(self, connection: apsw.Connection, path: str, *, writable: bool) -> None:
+    def __init__(
+        self, connection: apsw.Connection, path: str, refusal: StoreError | None = None
+    ) -> None:
         self._connection = connection
         self.path = path
-        self.writable = writable
+        self._refusal = refusal
         self.on_damage: Callable[[], None] = _nothing
         """Called when a statement finds the file damaged."""
+
+    @property
+    def writable(self) -> bool:
+        """Whether something may be changed."""
+        return self._refusal is None
+
+    def need_writable(self) -> None:
+        """Refuse to go on with a store that is only read.
+
+        Raises:
+            StoreError: why nothing may be changed.
+        """
+        if self._refusal is not None:
+            raise self._refusal.with_traceback(None)  # it is raised again and again
 
     def read(self, sql: str, bindings: Sequence[SqlValue] = ()) -> list[Row]:
         """Every row of a statement.
@@ -72,6 +88,8 @@ class Database:
             if refusal.key == "store.corrupt":
                 self.on_damage()
             raise refusal from error
+        except UnicodeDecodeError as error:
+            raise StoreError("store.failed", path=self.path, reason=str(error)) from error
 
     def one(self, sql: str, bindings: Sequence[SqlValue] = ()) -> Row | None:
         """The first row, or None."""
@@ -84,8 +102,7 @@ class Database:
         Raises:
             StoreError: SQLite refused, or the store was opened for reading only.
         """
-        if not self.writable:
-            raise StoreError("store.newer", path=self.path)
+        self.need_writable()
         self.read(sql, bindings)
         return self._connection.changes()
 
@@ -99,8 +116,7 @@ class Database:
         if self._connection.in_transaction:
             yield
             return
-        if not self.writable:
-            raise StoreError("store.newer", path=self.path)
+        self.need_writable()
         self.read("BEGIN IMMEDIATE")
         try:
             yield
@@ -152,15 +168,26 @@ def make_private_file(path: Path) -> None:
     os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
 
 
-def connect(path: str, *, writable: bool = True) -> Database:
+def connect(path: str, *, refusal: StoreError | None = None, immutable: bool = False) -> Database:
     """Open a SQLite file, or `:memory:`.
+
+    Args:
+        path: of the file.
+        refusal: why it must not be changed, which every attempt then says; None: it may be.
+        immutable: nobody can change it (sqlite.org/uri.html): a folder that cannot be written has
+            no room for the files by which readers and writers meet.
 
     Raises:
         StoreError: it cannot be opened, or is no database.
     """
+    writable = refusal is None
     flags = apsw.SQLITE_OPEN_READWRITE if writable else apsw.SQLITE_OPEN_READONLY
+    name = path
+    if immutable:
+        name = Path(path).as_uri() + "?immutable=1"
+        flags |= apsw.SQLITE_OPEN_URI
     try:
-        connection = apsw.Connection(path, flags=flags)
+        connection = apsw.Connection(name, flags=flags)
         with ExitStack() as closing:
             closing.callback(connection.close)
             connection.set_busy_timeout(int(BUSY_SECONDS * 1000))
@@ -175,4 +202,4 @@ def connect(path: str, *, writable: bool = True) -> Database:
             closing.pop_all()
     except apsw.Error as error:
         raise store_error(error, path) from error
-    return Database(connection, path, writable=writable)
+    return Database(connection, path, refusal)

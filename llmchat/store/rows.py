@@ -1,7 +1,8 @@
 """Rows to values and back: what each column means.
 
-Owns encoding; refuses statements. JSON columns are written whole and read forgivingly: a field that
-this version does not know is left out, never an error.
+Owns encoding; refuses statements. What is read is forgiven: a field that this version does not
+know, or a value that cannot be, is left out or put right, never an error, so that one damaged row
+hides nothing but itself.
 """
 
 import re
@@ -15,8 +16,15 @@ import msgspec
 from llmchat.store.database import Row, SqlValue
 from llmchat.values import ChatSettings, Conversation, Generation, Message, Part
 
-CONVERSATION = "id, title, created, updated, settings, active_leaf, source, pinned, folder, deleted"
+CONVERSATION = (
+    "id, CAST(title AS BLOB), created, updated, CAST(settings AS BLOB), active_leaf, source,"
+    " pinned, CAST(folder AS BLOB), deleted"
+)
+"""Text as bytes where a person or another program chose it: not all of it need be UTF-8."""
 MESSAGE = "seq, id, conversation, parent, role, status, created, error"
+
+LAST_SECOND = 253_402_300_799.0
+"""The end of the year 9999."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -33,25 +41,43 @@ def storable(text: str) -> str:
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
-def _known(data: dict[str, Any], kind: type[msgspec.Struct]) -> dict[str, Any]:
-    """Only the fields that `kind` has, in nested structs too."""
-    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+def _usable(data: object, kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """Only the fields that `kind` has and that fit, in nested structs too; "" for what must be."""
+    found: dict[str, Any] = data if isinstance(data, dict) else {}
     kept: dict[str, Any] = {}
-    for name, value in data.items():
-        if name not in fields:
-            continue
-        inner = fields[name].type
-        is_struct = isinstance(inner, type) and issubclass(inner, msgspec.Struct)
-        kept[name] = _known(value, inner) if is_struct and isinstance(value, dict) else value
+    for field in msgspec.structs.fields(kind):
+        name, inner = field.encode_name, field.type
+        if name in found and isinstance(inner, type) and issubclass(inner, msgspec.Struct):
+            kept[name] = _usable(found[name], inner)
+        elif name in found and _fits(found[name], inner):
+            kept[name] = found[name]
+        elif field.required:
+            kept[name] = ""
     return kept
+
+
+def _fits(value: object, kind: Any) -> bool:  # noqa: ANN401 - a type, a union or a literal
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def from_json(text: object, kind: type[T]) -> T:
     """A JSON column as a struct; what cannot be understood is left out."""
+    raw = text if isinstance(text, bytes) else str(text)
     try:
-        return msgspec.json.decode(str(text), type=kind)
-    except msgspec.ValidationError:
-        return msgspec.convert(_known(msgspec.json.decode(str(text)), kind), kind)
+        return msgspec.json.decode(raw, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return msgspec.convert(_usable(_json(raw), kind), kind)
+
+
+def _json(raw: str | bytes) -> object:
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def conversation(row: Row) -> Conversation:
@@ -59,7 +85,7 @@ def conversation(row: Row) -> Conversation:
     id_, title, created, updated, settings, leaf, source, pinned, folder, deleted = row
     return Conversation(
         id=str(id_),
-        title=str(title),
+        title=_text(title) or "",
         created=_number(created),
         updated=_number(updated),
         settings=from_json(settings, ChatSettings),
@@ -71,12 +97,15 @@ def conversation(row: Row) -> Conversation:
     )
 
 
-def part(kind: object, text: object, blob: object, meta: object) -> Part:
+def part(kind: object, text: SqlValue, blob: object, meta: object) -> Part:
     """The columns of a part."""
-    values: dict[str, Any] = {"kind": kind, "text": text, "blob": blob}
+    values: dict[str, Any] = {"kind": kind, "text": _text(text) or "", "blob": blob}
     if meta != "{}":
-        values["meta"] = msgspec.json.decode(str(meta))
-    return msgspec.convert(values, Part)
+        values["meta"] = _json(str(meta))
+    try:
+        return msgspec.convert(values, Part)
+    except msgspec.ValidationError:
+        return msgspec.convert(_usable(values, Part) | {"kind": "text"}, Part)
 
 
 def message(
@@ -98,7 +127,12 @@ def message(
         "error": error,
         "parts": (),
     }
-    plain = msgspec.convert(values, Message)
+    try:
+        plain = msgspec.convert(values, Message)
+    except msgspec.ValidationError:
+        usual = {"role": "assistant", "status": "interrupted"}
+        kept = {name: value for name, value in _usable(values, Message).items() if value != ""}
+        plain = msgspec.convert({"id": "", "conversation": ""} | usual | kept, Message)
     return msgspec.structs.replace(plain, parts=parts, generation=generation, siblings=siblings)
 
 
@@ -127,9 +161,13 @@ def unpack_tokens(data: SqlValue) -> tuple[int, ...]:
 
 
 def _text(value: SqlValue) -> str | None:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
     return None if value is None else str(value)
 
 
 def _number(value: SqlValue) -> float:
-    assert isinstance(value, (int, float))
+    """Seconds since 1970; 0 for what no calendar has."""
+    if not isinstance(value, (int, float)) or not -LAST_SECOND < value < LAST_SECOND:
+        return 0.0
     return float(value)

@@ -46,10 +46,10 @@ class Store:
         """Where replies are written.
 
         Raises:
-            StoreError: the store was written by a newer llmchat and is only read.
+            StoreError: the store is only read, and why.
         """
-        if self.replies is None:
-            raise StoreError("store.newer", path=self.db.path)
+        self.db.need_writable()
+        assert self.replies is not None
         return self.replies
 
     def search(self, words: str, *, limit: int = 50) -> list[Hit]:
@@ -98,13 +98,22 @@ def open_store(path: Path, locks: Path, *, face: str) -> Store:
         face: who opens it, for the owner's row.
     """
     try:
-        ensure_private(path.parent)
-        ensure_private(locks)
-        return _open_file(path, locks, face)
+        return _open_or_read(path, locks, face)
     except (StoreError, ConfigError) as error:
-        if getattr(error, "key", "") == "store.corrupt":
+        if error.key == "store.corrupt":
             return _start_anew(path, locks, face)
         return _in_memory(face, error)
+
+
+def _open_or_read(path: Path, locks: Path, face: str) -> Store:
+    try:
+        ensure_private(path.parent)
+        ensure_private(locks)
+    except ConfigError as error:
+        if error.key != "paths.unwritable" or not path.is_file():
+            raise
+        return _open_read_only(path, locks, face, str(error.values["reason"]))
+    return _open_file(path, locks, face)
 
 
 def _open_file(path: Path, locks: Path, face: str) -> Store:
@@ -113,15 +122,18 @@ def _open_file(path: Path, locks: Path, face: str) -> Store:
     try:
         make_private_file(path)
     except OSError as error:
-        return _open_read_only(path, locks, face, error)
+        if not path.is_file():
+            raise StoreError("store.cannot_open", path=str(path), reason=_why(error)) from error
+        return _open_read_only(path, locks, face, _why(error))
     if 0 < path.stat().st_size < HEADER_BYTES:
         raise StoreError("store.corrupt", path=str(path), reason="cut short")
     db = connect(str(path))
     with ExitStack() as closing:
         closing.callback(db.close)
         if is_newer(db):
-            newer = connect(str(path), writable=False)
-            return Store(newer, locks, face, [say("store.newer", path=path)])
+            refusal = StoreError("store.newer", path=str(path))
+            newer = connect(str(path), refusal=refusal)
+            return Store(newer, locks, face, [refusal.sentence])
         if _is_suspect(path, db):
             _check(db)
         _suspect_mark(path).unlink(missing_ok=True)
@@ -137,13 +149,20 @@ def _open_file(path: Path, locks: Path, face: str) -> Store:
     return store
 
 
-def _open_read_only(path: Path, locks: Path, face: str, error: OSError) -> Store:
-    """A file that cannot be written is read; without a file there is nothing to read."""
-    reason = error.strerror or str(error)
-    if not path.is_file() or not os.access(path, os.R_OK):
-        raise StoreError("store.cannot_open", path=str(path), reason=reason) from error
-    db = connect(str(path), writable=False)
-    return Store(db, locks, face, [say("store.read_only", path=path, reason=reason)])
+def _why(error: OSError) -> str:
+    return error.strerror or str(error)
+
+
+def _open_read_only(path: Path, locks: Path, face: str, reason: str) -> Store:
+    """A file that cannot be written is read."""
+    if not os.access(path, os.R_OK):
+        raise StoreError("store.cannot_open", path=str(path), reason=reason)
+    refusal = StoreError("store.read_only", path=str(path), reason=reason)
+    wal = path.with_name(path.name + "-wal")
+    is_whole = not wal.exists() or wal.stat().st_size == 0
+    can_meet = os.access(path.parent, os.W_OK)  # false on a read-only disk even for root
+    db = connect(str(path), refusal=refusal, immutable=is_whole and not can_meet)
+    return Store(db, locks, face, [refusal.sentence])
 
 
 HEADER_BYTES = 100

@@ -77,14 +77,14 @@ class Tree:
         """Messages from their rows, with parts and generations read in one go each."""
         parts: dict[object, list[Part]] = {}
         for seq, *columns in self._db.read(
-            f"""SELECT part.message, part.kind, part.text, part.blob, part.meta
+            f"""SELECT part.message, part.kind, CAST(part.text AS BLOB), part.blob, part.meta
                 FROM message JOIN part ON part.message = message.seq
                 WHERE {condition} ORDER BY part.message, part.position""",
             bindings,
         ):
             parts.setdefault(seq, []).append(rows.part(*columns))
         for seq, kind, text in self._db.read(
-            f"""SELECT piece.message, piece.kind, piece.text
+            f"""SELECT piece.message, piece.kind, CAST(piece.text AS BLOB)
                 FROM message JOIN piece ON piece.message = message.seq
                 WHERE {condition} ORDER BY piece.number""",
             bindings,

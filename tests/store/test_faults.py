@@ -1,10 +1,13 @@
 """What the store does when the disk lets it down: every statement, every kind of damage."""
 
+import errno
 import os
 import shutil
 import sqlite3
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import apsw
@@ -16,7 +19,7 @@ from llmchat.store import store as store_module
 from llmchat.store.database import Database
 from llmchat.store.replies import Ending
 from llmchat.store.store import MEMORY, Store, open_store
-from llmchat.values import Part
+from llmchat.values import Generation, Part, PartKind
 
 
 def words(text):
@@ -254,6 +257,120 @@ def test_a_newer_store_is_read_but_not_written(tmp_path):
     ):
         with pytest.raises(StoreError, match="newer"):
             call()
+    store.close()
+    assert path.read_bytes() == before
+
+
+HOSTILE = {
+    "settings of rubbish": "UPDATE conversation SET settings = '{nope'",
+    "settings of another shape": "UPDATE conversation SET settings = '[1, 2]'",
+    "a bad setting": """UPDATE conversation SET settings = '{"stop": 1, "system": "s"}'""",
+    "settings without a bottom": "UPDATE conversation SET settings = '" + "[" * 100_000 + "'",
+    "a title that is no UTF-8": "UPDATE conversation SET title = CAST(x'ff41' AS TEXT)",
+    "a time that no calendar has": "UPDATE conversation SET created = 9e999, updated = 'soon'",
+    "words that are no UTF-8": "UPDATE part SET text = CAST(x'ff41' AS TEXT)",
+    "a part of no known kind": "UPDATE part SET kind = 'hologram'",
+    "meta of rubbish": "UPDATE part SET meta = '{'",
+    "a role nobody has": "UPDATE message SET role = 'pope', status = 'late', created = 'x'",
+    "a record of rubbish": "UPDATE generation SET record = '{'",
+    "a record of numbers": """UPDATE generation SET record = '{"model": 7, "usage": [1]}'""",
+}
+
+
+@pytest.mark.parametrize("change", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_row_is_listed_and_read(store, change):
+    chat = store.conversations.create(title="good")
+    _, (reply,) = store.writer.begin(chat.id, None, question=words("q"))
+    made = Generation(model="m")
+    end = Ending(message=reply, parts=words("a"), status="complete", generation=made)
+    store.writer.finish([end])
+    store.db.read("PRAGMA ignore_check_constraints = ON")
+    store.db.write(change)
+    (listed,) = store.conversations.list()
+    assert listed.id == chat.id
+    assert listed.settings.system == ("s" if '"system"' in change else None)
+    branch = store.tree.branch(chat.id, reply)
+    assert [message.id for message in branch][-1] == reply
+    assert all(isinstance(message.text, str) for message in branch)
+    assert store.conversations.find(chat.id).id == chat.id
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 1 MB, mounted where that is permitted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting is not permitted here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_really_full_disk(small_disk):
+    store = open_at(small_disk)
+    chat = store.conversations.create(title="kept")
+    _, (reply,) = store.writer.begin(chat.id, None, question=words("q"))
+    filler = small_disk / "filler"
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    piece: tuple[str, PartKind, str] = (reply, "text", "x" * 100_000)
+    with pytest.raises(StoreError) as refusal:
+        store.writer.checkpoint([piece] * 20)
+    assert refusal.value.key == "store.full"
+    assert store.tree.get(reply).status == "streaming"
+    with pytest.raises(StoreError, match="full"):
+        store.writer.begin(chat.id, reply, question=words("more " * 50_000))
+    filler.unlink()
+    store.writer.finish([Ending(message=reply, parts=words("done"), status="complete")])
+    store.writer.begin(chat.id, reply, question=words("more"))
+    store.close()
+    again = open_at(small_disk)
+    assert again.notices == []
+    assert again.tree.get(reply).text == "done"
+    assert again.db.read("PRAGMA integrity_check") == [("ok",)]
+    again.close()
+
+
+def test_a_read_only_disk_is_read_and_says_why(small_disk):
+    store = open_at(small_disk)
+    chat = store.conversations.create(title="kept")
+    _, (reply,) = store.writer.begin(chat.id, None, question=words("q"))
+    store.writer.finish([Ending(message=reply, parts=words("done"), status="complete")])
+    store.close()
+    remount = ["mount", "-o", "remount,ro", str(small_disk)]
+    subprocess.run(remount, check=True, capture_output=True)
+    store = open_at(small_disk)
+    (notice,) = store.notices
+    assert "Read-only file system" in notice
+    assert store.tree.branch(chat.id, reply)[1].text == "done"
+    assert store.search("done")
+    for call in (
+        lambda: store.conversations.rename(chat.id, "no"),
+        lambda: store.writer.begin(chat.id, reply, question=words("no")),
+    ):
+        with pytest.raises(StoreError, match="Read-only file system") as refusal:
+            call()
+        assert "newer" not in str(refusal.value)
+    store.close()
+
+
+def test_a_file_without_permission_to_write_says_so(tmp_path, monkeypatch):
+    path = filled(tmp_path / "data")
+
+    def refuse(_path: Path) -> None:  # root may write whatever the mode says
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(store_module, "make_private_file", refuse)
+    before = path.read_bytes()
+    store = open_at(tmp_path / "data")
+    (notice,) = store.notices
+    assert "Permission denied" in notice
+    assert "newer" not in notice
+    (chat,) = store.conversations.list()
+    with pytest.raises(StoreError, match="Permission denied"):
+        store.conversations.rename(chat.id, "no")
     store.close()
     assert path.read_bytes() == before
 
