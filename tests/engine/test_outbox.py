@@ -1,6 +1,7 @@
 """Merging and limits of what waits for a client."""
 
 import random
+import time
 
 from llmchat.engine.protocol import (
     HEADER_BYTES,
@@ -11,7 +12,7 @@ from llmchat.engine.protocol import (
     TokenInfo,
     decode_event,
 )
-from llmchat.engine.shell.outbox import Outbox
+from llmchat.engine.shell.outbox import PACE, Outbox
 
 
 def outbox(limit: int = 1 << 20) -> Outbox:
@@ -95,3 +96,24 @@ def test_wakes_for_every_event_and_not_once_closed():
     box.close()
     box.put(Delta(id=1, text="b"))
     assert box.take() == b""
+
+
+def test_text_after_text_waits_for_more_and_everything_else_is_due_at_once():
+    woken: list[float] = []
+    box = Outbox(1 << 20, lambda: woken.append(time.monotonic()))
+    box.put(Delta(id=1, text="a"))
+    assert len(woken) == 1
+    assert box.take()
+    box.put(Delta(id=1, text="b"))
+    now = time.monotonic()
+    assert len(woken) == 1, "the second piece waits for a third"
+    assert not box.due(now)
+    assert now < box.look_at(now) <= now + PACE
+    assert box.due(now + PACE)
+    box.put(Finished(id=1, reason="stop"))
+    assert len(woken) == 2
+    assert box.due(now)
+    first, last = drain(box)
+    assert isinstance(first, Delta)
+    assert first.text == "b"
+    assert isinstance(last, Finished)

@@ -4,6 +4,7 @@ Everything here runs on the shell's thread, except `Outbox.put` and the end of a
 inference thread reports. Refuses to know what requests mean: the shell is told of them.
 """
 
+import math
 import os
 import socket
 import struct
@@ -135,9 +136,9 @@ class Connection:
             yield body
 
     def send(self, now: float) -> bool:
-        """Write what the client takes now. False = the client is gone."""
+        """Write what is due and the client takes. False = the client is gone."""
         try:
-            while self._fill():
+            while self._fill(now):
                 sent = self.sock.send(self._out)
                 del self._out[:sent]
                 self.last_sent = now
@@ -148,13 +149,21 @@ class Connection:
         self.last_sent = now
         return True
 
-    def _fill(self) -> bool:
-        while len(self._out) < _SEND:
+    def _fill(self, now: float) -> bool:
+        while len(self._out) < _SEND and (self._out or self.outbox.due(now)):
             frame = self.outbox.take()
             if not frame:
                 break
             self._out += frame
         return bool(self._out)
+
+    def look_at(self, now: float) -> float:
+        """When text that waits for more will be due; infinity if the socket must tell instead."""
+        return math.inf if self._out else self.outbox.look_at(now)
+
+    def stuck(self, now: float) -> bool:
+        """Something is due that the client has not taken."""
+        return bool(self._out) or self.outbox.due(now)
 
     @property
     def unsent(self) -> bool:

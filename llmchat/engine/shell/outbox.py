@@ -4,11 +4,18 @@ Any thread puts events in, without ever blocking; the shell's thread takes frame
 client reads. Deltas that wait are merged with the one before of the same request, choice and kind,
 so a slow client costs memory for text and nothing else; text is never dropped. Order is kept within
 a request's choice; different requests may overtake one another.
+
+Text also waits up to 30 ms for more to join it. Nobody sees the difference, and a wake-up of this
+thread and of the client for every token would take a small machine's cores from the threads that
+compute.
 """
 
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 from llmchat.engine.protocol import Delta, Event, Failed, ProtocolError, TokenInfo, encode
 from llmchat.text import say
@@ -16,6 +23,8 @@ from llmchat.text import say
 _EVENT_BYTES = 64
 """A guess at what an event costs beside its text; only the limit depends on it."""
 _TOKEN_BYTES = 24
+PACE: Final = 0.03
+"""Seconds that text may wait for more, after text was sent."""
 
 
 class _Waiting:
@@ -46,7 +55,7 @@ def _delta_bytes(delta: Delta) -> int:
 
 
 class Outbox:
-    """A queue of events. `wake` is called, from any thread, when it was empty before."""
+    """A queue of events. `wake` is called, from any thread, when something is due."""
 
     def __init__(self, limit: int, wake: Callable[[], None]) -> None:
         self._limit = limit
@@ -55,6 +64,8 @@ class Outbox:
         self._queue: deque[Event | _Waiting] = deque()
         self._open: dict[tuple[int, int], _Waiting] = {}
         self._bytes = 0
+        self._urgent = 0
+        self._paced_until = -math.inf
         self._closed = False
         self.overflown = False
         """More waits than the limit allows: the client is to be let go."""
@@ -68,7 +79,21 @@ class Outbox:
                 self.overflown = True
             else:
                 self._add(event)
-        self._wake()
+            due = self.overflown or self._is_due(time.monotonic())
+        if due:
+            self._wake()
+
+    def _is_due(self, now: float) -> bool:
+        return self._urgent > 0 or (bool(self._queue) and now >= self._paced_until)
+
+    def due(self, now: float) -> bool:
+        """Something waits, and not just text that may yet be joined by more."""
+        with self._lock:
+            return self._is_due(now)
+
+    def look_at(self, now: float) -> float:
+        """When to look again for text that came without a wake-up; infinity if none can."""
+        return self._paced_until if now < self._paced_until or self._queue else math.inf
 
     def _add(self, event: Event) -> None:
         if isinstance(event, Delta):
@@ -85,6 +110,7 @@ class Outbox:
             for key in [key for key in self._open if key[0] == event.id]:
                 del self._open[key]
             self._queue.append(event)
+            self._urgent += 1
         self._bytes += _EVENT_BYTES
 
     def take(self) -> bytes:
@@ -101,8 +127,10 @@ class Outbox:
                 key = (item.first.id, item.first.choice)
                 if self._open.get(key) is item:
                     del self._open[key]
+                self._paced_until = time.monotonic() + PACE
             else:
                 event = item
+                self._urgent -= 1
         try:
             return encode(event)
         except ProtocolError as error:
@@ -119,7 +147,7 @@ class Outbox:
             self._closed = True
             self._queue.clear()
             self._open.clear()
-            self._bytes = 0
+            self._bytes = self._urgent = 0
 
 
 def refusal(request: int, code: str, key: str, **values: object) -> Failed:

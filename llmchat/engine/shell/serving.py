@@ -113,6 +113,7 @@ class Shell:
             self._leave_by,
             self.keep_alive.leaves_at(busy=self.busy),
             self._orphaned_at(),
+            min((c.look_at(now) for c in self.connections.values()), default=math.inf),
             now + _WATCH if self._unsent() or self._abandoned() else math.inf,
         )
         return min(3600.0, max(0.0, until - now))
@@ -182,7 +183,8 @@ class Shell:
             if connection.outbox.overflown or stalled or not connection.send(now):
                 self.drop(connection)
                 continue
-            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.unsent else 0)
+            stuck = connection.stuck(now)
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if stuck else 0)
             key = self._selector.get_key(connection.sock)
             if key.events != events:
                 self._selector.modify(connection.sock, events, key.data)
