@@ -13,6 +13,7 @@ from typing import Self
 from llmchat.core.chats import Chats
 from llmchat.core.downloads import Downloads
 from llmchat.core.models import Models
+from llmchat.core.replaying import Replays
 from llmchat.core.sessions import Sessions
 from llmchat.core.settings import SettingsService
 from llmchat.core.storing import StoreThread
@@ -59,6 +60,7 @@ class Runtime:
             used=self._note_model,
             asked=self._forget_deaths_by_hand,
         )
+        self.replays = Replays(self._storage, self.models, self._sessions)
 
     async def __aenter__(self) -> Self:
         """Open the store; whatever state it is in, there is one afterwards."""

@@ -5,7 +5,7 @@ fit is closed first, so that we are not the client who stands in our own way.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,6 +19,10 @@ class ModelSource(Protocol):
 
     def resolve(self, ref: str) -> ModelFile:
         """The model a name means."""
+        ...
+
+    def list(self) -> "Sequence[ModelFile]":
+        """Every model there is."""
         ...
 
     def default(self) -> ModelFile | None:

@@ -115,16 +115,22 @@ def _flat(settings: ChatSettings) -> dict[str, object]:
 
 
 def _nested(flat: dict[str, object]) -> ChatSettings:
+    return msgspec.convert(tree_of(flat), ChatSettings)
+
+
+def tree_of(flat: Mapping[str, object]) -> dict[str, object]:
+    """Dotted keys as tables."""
     tree: dict[str, object] = {}
     for key, value in flat.items():
         outer, _, inner = key.partition(".")
         if inner:
-            table = tree.setdefault(outer, {})
-            assert isinstance(table, dict)
+            table = tree.get(outer)
+            if not isinstance(table, dict):
+                table = tree[outer] = {}
             table[inner] = value
         else:
             tree[outer] = value
-    return msgspec.convert(tree, ChatSettings)
+    return tree
 
 
 class SettingsService:
