@@ -75,10 +75,10 @@ def answer_json(value: object) -> None:
     import msgspec
 
     text = msgspec.json.encode(value).decode()
-    write_answer(_escape_controls(text) + "\n")
+    write_answer(escape_controls(text) + "\n")
 
 
-def _escape_controls(text: str) -> str:
+def escape_controls(text: str) -> str:
     r"""C1 controls, bidi overrides and other invisible characters as JSON's \uXXXX.
 
     msgspec escapes only what JSON demands (below U+0020); a terminal acts on more.

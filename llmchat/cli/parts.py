@@ -5,8 +5,9 @@ database, so that `llmchat list` starts at once.
 """
 
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from llmchat.cli.output import note
 from llmchat.core.models import Models
@@ -17,6 +18,8 @@ from llmchat.values import NOTHING_SET, ChatSettings
 if TYPE_CHECKING:
     from llmchat.core.downloads import Downloads
     from llmchat.core.runtime import Runtime
+
+Result = TypeVar("Result")
 
 
 def open_settings(*, quiet: bool = False) -> SettingsService:
@@ -51,3 +54,14 @@ def open_runtime(face: str, *, flags: ChatSettings = NOTHING_SET, save: bool = T
     from llmchat.core.runtime import Runtime
 
     return Runtime(places=find_places(), face=face, environ=os.environ, flags=flags, save=save)
+
+
+def ask_core(question: "Callable[[Runtime], Awaitable[Result]]") -> Result:
+    """Open a Runtime for one question about the conversations."""
+    import asyncio
+
+    async def answered() -> Result:
+        async with open_runtime("chats") as runtime:
+            return await question(runtime)
+
+    return asyncio.run(answered())

@@ -6,14 +6,17 @@ store has not becomes a conversation beside the old one.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncGenerator, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from llmchat.core.exporting import naming, reading
-from llmchat.core.exporting.branches import only
+from llmchat.core.exporting.branches import only, words
 from llmchat.core.exporting.formats import FORMATS, ExportKind
 from llmchat.core.storing import StoreThread
+from llmchat.core.titles import title_from
 from llmchat.errors import NotFound
 from llmchat.store.store import Store
 from llmchat.store.whole import read_whole, taken, write_whole
@@ -48,7 +51,7 @@ async def export(
     *,
     kind: ExportKind,
     leaf: str | None = None,
-) -> AsyncIterator[str]:
+) -> AsyncGenerator[str, None]:
     """The pieces of a text that holds conversations. It takes the memory of one of them.
 
     Args:
@@ -80,8 +83,8 @@ async def import_(storage: StoreThread, data: bytes, *, again: bool = False) -> 
     got full stays, and importing the file once more adds the rest.
 
     Raises:
-        UsageError: the file is too large, damaged, or none that we know; nothing was saved.
-        StoreError: the store cannot be written.
+        StoreError: the file is too large, damaged, or none that we know, and nothing was saved; or
+            the store cannot be written.
     """
     file = await asyncio.to_thread(reading.read, data)
     done = [
@@ -119,7 +122,7 @@ def bring_in(store: Store, saved: SavedConversation, *, again: bool) -> Imported
         StoreError: it could not be written; nothing of it is in the file then.
     """
     with store.db.transaction():
-        named = naming.fresh(saved) if again else _named(store, saved)
+        named = _completed(naming.fresh(saved)) if again else _named(store, saved)
         there = None if again else _find(store, named.id)
         if there is None:
             write_whole(store.db, named)
@@ -133,13 +136,33 @@ def bring_in(store: Store, saved: SavedConversation, *, again: bool) -> Imported
 def _named(store: Store, saved: SavedConversation) -> SavedConversation:
     """Under its own ids where they are free or mean the same here; else under derived ones."""
     if not saved.id:
-        return naming.derived(saved)
+        return _completed(naming.derived(saved))
     ids = [message.id for message in saved.messages]
     homes = taken(store.db, ids)
     if _find(store, saved.id) is None:
         return saved if not homes else naming.derived(saved)
     is_known = all(homes.get(id_) == saved.id for id_ in ids)
     return saved if is_known else naming.derived(saved)
+
+
+def _completed(saved: SavedConversation) -> SavedConversation:
+    """With a title and times where another program gave none.
+
+    After naming, since now is another moment each time.
+    """
+    now = time.time()
+    first = next((words(message) for message in saved.messages if message.role == "user"), "")
+    messages = tuple(
+        message if message.created else replace(message, created=saved.created or now)
+        for message in saved.messages
+    )
+    return replace(
+        saved,
+        title=saved.title or title_from(first),
+        created=saved.created or now,
+        updated=saved.updated or now,
+        messages=messages,
+    )
 
 
 def _find(store: Store, id_: str) -> Conversation | None:

@@ -5,7 +5,7 @@ the turn's. Every method is a coroutine, because the store has a thread of its o
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from enum import Enum
 from typing import Any, Final, TypeVar
 
@@ -163,7 +163,7 @@ class Chats:
 
     def export(
         self, ids: Sequence[str] | None = None, *, kind: ExportKind = "md", leaf: str | None = None
-    ) -> AsyncIterator[str]:
+    ) -> AsyncGenerator[str, None]:
         """The pieces of a text that holds these conversations, or all; see `carrying.export`."""
         return carrying.export(self._storage, ids, kind=kind, leaf=leaf)
 

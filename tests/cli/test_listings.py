@@ -152,7 +152,7 @@ def test_conversations_can_be_found_shown_exported_and_deleted(model: str, tmp_p
     assert again.returncode == 2
     assert "is there already" in again.stderr
     exported = json.loads(run("chats", "export", chat["id"], "--format", "json").stdout)
-    assert exported["conversation"]["id"] == chat["id"]
+    assert [each["id"] for each in exported["conversations"]] == [chat["id"]]
     assert run("chats", "rm", chat["id"]).returncode == 2
     assert run("chats", "rm", "-y", chat["id"]).returncode == 0
     assert json.loads(run("chats", "list", "-a", "--json").stdout) == []

@@ -12,7 +12,7 @@ from llmchat.core.carrying import bring_in, text_of
 from llmchat.core.exporting import naming, reading
 from llmchat.core.exporting.branches import branch, only
 from llmchat.core.exporting.formats import FORMATS
-from llmchat.errors import LlmchatError, NotFound, UsageError
+from llmchat.errors import LlmchatError, NotFound, StoreError
 from llmchat.store.ids import new_id
 from llmchat.store.store import Store, memory_store
 from llmchat.values import (
@@ -404,20 +404,20 @@ A, B = "0" * 26, "1" * 26
     ids=range(15),
 )
 def test_what_is_wrong_with_a_file_is_said(data: bytes | str, key: str):
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(StoreError) as caught:
         reading.read(data.encode() if isinstance(data, str) else data)
     assert caught.value.key == key
 
 
 def test_a_file_that_is_too_large_is_not_read(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(reading, "MAX_BYTES", 10)
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(StoreError) as caught:
         reading.read(b"[" + b" " * 20 + b"]")
     assert caught.value.key == "core.import_too_large"
 
 
 def test_a_file_of_too_many_values_is_not_decoded(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(reading, "MAX_CONTAINERS", 10)
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(StoreError) as caught:
         reading.read(b"[" + b"[]," * 20 + b"[]]")
     assert caught.value.key == "core.import_too_many"

@@ -1,34 +1,21 @@
 """`llmchat chats`: the conversations, from the command line."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from llmchat.cli.amounts import ago
-from llmchat.cli.output import answer, answer_json, ask, can_ask, note, table
+from llmchat.cli.carrying import export_chats, import_chats
+from llmchat.cli.output import answer_json, ask, can_ask, note, table, write_answer
 from llmchat.cli.parameters import ChatId, Whole
-from llmchat.cli.parts import open_runtime
+from llmchat.cli.parts import ask_core
 from llmchat.errors import ExitCode, UsageError
 from llmchat.text import say
+from llmchat.text.cleaning import clean
 from llmchat.values import Conversation, Message
 
 if TYPE_CHECKING:
     from llmchat.core.runtime import Runtime
-
-Result = TypeVar("Result")
-
-
-def ask_core(question: "Callable[[Runtime], Awaitable[Result]]") -> Result:
-    """Open a Runtime for one question."""
-
-    async def answered() -> Result:
-        async with open_runtime("chats") as runtime:
-            return await question(runtime)
-
-    return asyncio.run(answered())
 
 
 @click.group(help=say("cli.about_chats"), invoke_without_command=True)
@@ -58,37 +45,15 @@ def list_chats(as_json: bool, limit: int, everything: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help=say("cli.opt_json"))
 def show_chat(chat: str, as_json: bool) -> None:
     """The active branch, as Markdown."""
-    conversation, messages = ask_core(lambda rt: _read(rt, chat))
     if as_json:
+        conversation, messages = ask_core(lambda rt: _read(rt, chat))
         answer_json({"conversation": conversation, "messages": messages})
     else:
-        answer(markdown(conversation, messages))
+        write_answer(clean(ask_core(lambda rt: _markdown(rt, chat))))
 
 
-@chats.command("export", help=say("cli.about_chats_export"))
-@click.argument("chat", type=ChatId(), metavar="CHAT")
-@click.option("--format", "kind", type=click.Choice(["markdown", "json"]), default="markdown",
-              help=say("cli.opt_format"))  # fmt: skip
-@click.option("-o", "--output", "path", type=click.Path(), help=say("cli.opt_output"))
-def export_chat(chat: str, kind: str, path: str | None) -> None:
-    """The active branch, to stdout or a file that is not there yet."""
-    conversation, messages = ask_core(lambda rt: _read(rt, chat))
-    if kind == "json":
-        whole = {"conversation": conversation, "messages": messages}
-        text = msgspec.json.format(msgspec.json.encode(whole), indent=2).decode()
-    else:
-        text = markdown(conversation, messages)
-    if path is None:
-        if kind == "json":
-            answer_json({"conversation": conversation, "messages": messages})
-        else:
-            answer(text)
-        return
-    try:
-        with open(path, "x", encoding="utf-8") as file:  # never over something that is there
-            file.write(text + "\n")
-    except FileExistsError as error:
-        raise UsageError("cli.file_exists", path=path) from error
+chats.add_command(export_chats)
+chats.add_command(import_chats)
 
 
 @chats.command("search", help=say("cli.about_chats_search"))
@@ -141,29 +106,6 @@ async def _read(rt: "Runtime", name: str) -> tuple[Conversation, list[Message]]:
     return conversation, list(await rt.chats.branch(conversation.id))
 
 
-def markdown(conversation: Conversation, messages: list[Message]) -> str:
-    """A branch as Markdown: a heading a message, thinking folded away, states named."""
-    lines = [f"# {conversation.title or conversation.id}", ""]
-    if conversation.settings.system:
-        lines += ["## system", "", conversation.settings.system, ""]
-    for message in messages:
-        made = message.generation
-        heading = f"## {message.role}" + (f" ({made.model})" if made and made.model else "")
-        lines += [heading, ""]
-        if message.thinking:
-            lines += [
-                "<details><summary>thinking</summary>",
-                "",
-                message.thinking,
-                "",
-                "</details>",
-                "",
-            ]
-        files = [
-            f"[{part.meta.get('name', 'file')}]" for part in message.parts if part.kind == "file"
-        ]
-        lines += [*files, message.text]
-        if message.status != "complete":
-            lines += ["", f"*{message.status}{': ' + message.error if message.error else ''}*"]
-        lines.append("")
-    return "\n".join(lines).rstrip()
+async def _markdown(rt: "Runtime", name: str) -> str:
+    conversation = await rt.chats.find(name)
+    return "".join([piece async for piece in rt.chats.export([conversation.id])])

@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from llmchat.core.exporting.branches import newest_leaf
-from llmchat.errors import UsageError
+from llmchat.errors import StoreError
 from llmchat.values import Origin, SavedConversation, SavedMessage
 
 FORMAT = "llmchat"
@@ -48,15 +48,15 @@ def read(data: dict[str, Any]) -> list[SavedConversation]:
     """What a decoded file holds, checked.
 
     Raises:
-        UsageError: it is damaged, or was written by a newer llmchat.
+        StoreError: it is damaged, or was written by a newer llmchat.
     """
     version = data.get("version")
     if isinstance(version, int) and version > VERSION:
-        raise UsageError("core.import_newer", version=version)
+        raise StoreError("core.import_newer", version=version)
     try:
         file = msgspec.convert(data, File, str_keys=True)
     except msgspec.ValidationError as error:
-        raise UsageError("core.import_damaged", reason=str(error)) from error
+        raise StoreError("core.import_damaged", reason=str(error)) from error
     return [_checked(saved) for saved in file.conversations]
 
 
@@ -112,4 +112,4 @@ def _moment(seconds: float) -> float:
 
 def _require(holds: bool, what: str) -> None:
     if not holds:
-        raise UsageError("core.import_damaged", reason=what)
+        raise StoreError("core.import_damaged", reason=what)

@@ -1,7 +1,7 @@
 """From the bytes of a file to conversations: bounded, whatever it is and whoever made it.
 
 Owns the limits, the decoding of JSON and JSONL, and finding out which program wrote it. Each format
-has a module of its own. Everything that can be wrong with a file is a UsageError.
+has a module of its own. Everything that can be wrong with a file is a StoreError.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from llmchat.core.exporting import chatgpt, lmstudio, openai, openwebui, own
-from llmchat.errors import UsageError
+from llmchat.errors import StoreError
 from llmchat.values import SavedConversation
 
 MAX_BYTES = 256 * 2**20
@@ -55,7 +55,7 @@ def read(data: bytes) -> ImportedFile:
     """Everything in a file.
 
     Raises:
-        UsageError: it is too large, damaged, or none of the formats.
+        StoreError: it is too large, damaged, or none of the formats.
     """
     _check_size(data)
     decoded = _decode(data)
@@ -66,24 +66,24 @@ def read(data: bytes) -> ImportedFile:
 
 def _check_size(data: bytes) -> None:
     if len(data) > MAX_BYTES:
-        raise UsageError("core.import_too_large", limit=MAX_BYTES >> 20)
+        raise StoreError("core.import_too_large", limit=MAX_BYTES >> 20)
     if data.startswith(b"PK\x03\x04"):
-        raise UsageError("core.import_zip")
+        raise StoreError("core.import_zip")
     if data.count(b"[") + data.count(b"{") > MAX_CONTAINERS or data.count(b",") > MAX_VALUES:
-        raise UsageError("core.import_too_many")
+        raise StoreError("core.import_too_many")
 
 
 def _decode(data: bytes) -> Any:  # noqa: ANN401 - whatever JSON holds
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UsageError("core.import_not_json", reason=str(error)) from error
+        raise StoreError("core.import_not_json", reason=str(error)) from error
     try:
         return _loads(text)
     except (ValueError, RecursionError) as error:
         lines = _decode_lines(text)
         if lines is None:
-            raise UsageError("core.import_not_json", reason=str(error)) from error
+            raise StoreError("core.import_not_json", reason=str(error)) from error
         return lines
 
 
@@ -140,9 +140,9 @@ def _read_foreign(entries: list[Any]) -> ImportedFile:
         if saved.messages:
             found.append(saved)
     if not names:
-        raise UsageError("core.import_unknown")
+        raise StoreError("core.import_unknown")
     if not found:
-        raise UsageError("core.import_empty")
+        raise StoreError("core.import_empty")
     return ImportedFile(
         format=", ".join(names),
         conversations=tuple(sorted(found, key=lambda saved: saved.updated)),
