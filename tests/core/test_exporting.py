@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llmchat.core.carrying import bring_in, text_of
@@ -26,6 +26,13 @@ from llmchat.values import (
     SavedConversation,
     SavedMessage,
 )
+
+
+def bounded(examples: int) -> settings:
+    """A number of examples; time says nothing on a machine that others use too."""
+    slow = [HealthCheck.too_slow]
+    return settings(max_examples=examples, deadline=None, suppress_health_check=slow)
+
 
 # Whatever SQLite and UTF-8 can hold: NUL, U+2028, emoji, escape sequences, bidi; no surrogates.
 WORDS = st.text(
@@ -115,12 +122,13 @@ def store():
     store.close()
 
 
+@bounded(50)
 @given(st.lists(trees(), max_size=3))
 def test_what_is_written_is_read_back(conversations: list[SavedConversation]):
     assert reading.read(exported(*conversations)).conversations == tuple(conversations)
 
 
-@settings(max_examples=60, deadline=None)
+@bounded(60)
 @given(trees())
 def test_export_then_import_is_identity_through_two_stores(saved: SavedConversation):
     first, second = memory_store("cli"), memory_store("cli")
@@ -142,7 +150,7 @@ def exported_from(store: Store, id_: str) -> bytes:
     return (form.begin + text_of(store, id_, "json", None) + form.end).encode()
 
 
-@settings(max_examples=60, deadline=None)
+@bounded(60)
 @given(trees(), st.sampled_from(["md", "html", "jsonl"]))
 def test_every_conversation_can_be_written_for_readers(saved: SavedConversation, kind: str):
     text = exported(saved, kind=kind).decode()
@@ -325,7 +333,7 @@ def test_an_imported_message_is_found_and_undeleted(store: Store):
 # Rubbish and malice
 
 
-@settings(max_examples=200)
+@bounded(200)
 @given(st.binary(max_size=200) | WORDS.map(str.encode))
 def test_rubbish_raises_only_our_own_errors(data: bytes):
     refused(data)
@@ -350,7 +358,7 @@ JSON_VALUES = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None)
+@bounded(400)
 @given(JSON_VALUES)
 def test_every_json_is_read_or_refused(value: object):
     refused(json.dumps(value).encode())
