@@ -81,10 +81,13 @@ class Follower:
 
     async def _start(self, event: TurnStarted) -> None:
         first = event.question or event.replies[0]
+        reading = self._transcript.has_focus_within
         await self._transcript.keep_up_to(first.parent)
         if event.question is not None:
             await self._transcript.add(event.question)
-        await self._transcript.add(event.replies[0])
+        view = await self._transcript.add(event.replies[0])
+        if reading:  # the version that had the focus is gone: keys go to the new one
+            view.focus()
         self._transcript.anchor()
 
     def _write(self, event: TextAdded | ThinkingAdded) -> None:

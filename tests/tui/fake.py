@@ -22,6 +22,7 @@ from llmchat.core.events import (
 )
 from llmchat.engine.protocol import WorkerStatus
 from llmchat.errors import Interrupted, LlmchatError, NotFound
+from llmchat.store.search import Hit
 from llmchat.values import (
     ChatSettings,
     Conversation,
@@ -193,6 +194,26 @@ class FakeChats:
             branch.insert(0, self.messages[place])
             place = self.messages[place].parent
         return branch
+
+    async def search(self, words: str, *, limit: int = 50) -> Sequence[Hit]:
+        """Newest first; a word is marked where it stands first."""
+        found = []
+        for message in reversed(self.messages.values()):
+            place = message.text.lower().find(words.lower()) if words.strip() else -1
+            if place >= 0:
+                end = place + len(words)
+                text = message.text
+                found.append(
+                    Hit(
+                        conversation=message.conversation,
+                        message=message.id,
+                        title=self.conversations[message.conversation].title,
+                        snippet=f"{text[:place]}\x01{text[place:end]}\x02{text[end:]}",
+                        role=message.role,
+                        created=self.conversations[message.conversation].updated,
+                    )
+                )
+        return found[:limit]
 
     async def rename(self, id: str, title: str) -> None:
         self.conversations[id] = replace(self.conversations[id], title=title)

@@ -1,5 +1,6 @@
 """The chat screen over a Runtime in memory: what a person does, and what is on the screen then."""
 
+from textual.containers import VerticalScroll
 from textual.widgets import Markdown
 
 from llmchat.core.events import ModelLoading, PromptRead
@@ -74,7 +75,11 @@ async def test_what_is_sent_before_the_runtime_is_open_waits_and_goes_out(make_a
         await pilot.press(*"early", "enter")
         await until(pilot, lambda: runtime.chats.running)
         assert runtime.chats.running[0].question.text == "early"
-        await ready(pilot) if pilot.app.chat.turn is None else None
+        await until(pilot, lambda: pilot.app.chat.transcript.messages)
+        assert pilot.app.chat.composer.text == ""
+        pilot.app.chat.save_drafts()
+        assert pilot.app.chat.drafts.get(None) == ""
+        assert pilot.app.chat.drafts.get(runtime.chats.running[0].conversation) == ""
 
 
 async def test_typing_goes_on_while_a_model_loads_and_what_is_sent_waits_its_turn(
@@ -315,6 +320,56 @@ async def test_a_link_opens_after_a_yes_and_only_on_the_web(make_app, runtime, m
         await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmScreen))
         await pilot.press("y")
         await until(pilot, lambda: opened == ["https://example.org/page"])
+
+
+async def test_a_long_link_on_a_small_screen_leaves_its_keys_in_sight(make_app, runtime):
+    runtime.chats.talk("Talk", ("q", "words"))
+    async with make_app().run_test(size=(60, 15)) as pilot:
+        await ready(pilot)
+        markdown = pilot.app.chat.query_one(Markdown)
+        url = "https://example.org/" + "x" * 2028
+        markdown.post_message(Markdown.LinkClicked(markdown, url))
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmScreen))
+        await pilot.pause()
+        keys = pilot.app.screen.query_one(".dialog--keys")
+        assert pilot.app.screen.find_widget(keys).visible_region == keys.region
+        subject = pilot.app.screen.query_one(VerticalScroll)
+        assert subject.region.height >= 2
+        assert subject.region.bottom <= keys.region.y
+        await pilot.press("end")
+        await until(pilot, lambda: subject.scroll_y == subject.max_scroll_y > 0)
+        await pilot.press("n")
+        await until(pilot, lambda: pilot.app.screen is pilot.app.chat)
+        markdown.post_message(Markdown.LinkClicked(markdown, "https://example.org/"))
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmScreen))
+        await pilot.pause()
+        [subject] = pilot.app.screen.query(VerticalScroll)
+        keys = pilot.app.screen.query_one(".dialog--keys")
+        assert subject.region.height == 1
+        assert subject.region.bottom <= keys.region.y
+        await pilot.press("n")
+
+
+async def test_page_keys_in_the_composer_turn_the_conversation(make_app, runtime):
+    runtime.chats.talk("Talk", ("q", "A line.\n\n" * 80))
+    async with make_app().run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        words = pilot.app.chat.transcript
+        await until(pilot, lambda: words.scroll_y == words.max_scroll_y > 0)
+        await pilot.press("pageup")
+        await until(pilot, lambda: words.scroll_y < words.max_scroll_y)
+        await pilot.press("pagedown")
+        await until(pilot, lambda: words.scroll_y == words.max_scroll_y)
+
+
+async def test_answered_again_the_new_version_has_the_keys(make_app, runtime):
+    runtime.chats.talk("Talk", ("q", "words"))
+    async with make_app().run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        await pilot.press("shift+tab", "r")
+        await until(pilot, lambda: runtime.chats.running)
+        new = runtime.chats.running[0].reply.id
+        await until(pilot, lambda: (view := pilot.app.chat.transcript.view(new)) and view.has_focus)
 
 
 async def test_f4_shows_what_is_set_and_by_whom_and_saves_a_change(make_app, runtime):

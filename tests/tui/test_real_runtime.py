@@ -124,3 +124,21 @@ async def test_f4_is_saved_and_shown_with_its_source(open_app):
         await until(pilot, lambda: chat.conversation.settings.sampling.temperature == 0.2)
         resolved = await rt.chats.resolved(chat.conversation.id)
         assert resolved.sources["sampling.temperature"] == "conversation"
+
+
+async def test_ctrl_k_opens_an_older_version_of_what_was_asked_on_the_command_line(open_app):
+    async with open_app("rate=0;say=One.").run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        chat = pilot.app.chat
+        rt = await chat.runtime()
+        talk = await rt.chats.create(source="cli")
+        turn = await rt.chats.send(talk.id, "Name a tangerine.")
+        await turn.wait()
+        old = turn.question
+        await (await rt.chats.edit(old.id, "Name a lemon.")).wait()
+        await pilot.press("ctrl+k", *"tangerine")
+        hits = pilot.app.screen.query_one("OptionList")
+        await until(pilot, lambda: hits.option_count == 2, "the title and the question")
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: texts(chat) == ["Name a tangerine.", "One."])
+        await until(pilot, lambda: chat.transcript.view(old.id).has_focus)

@@ -138,6 +138,16 @@ def test_the_model_switcher(snap_compare, make_app, talks, runtime, size):
 
 
 @SIZES
+def test_searching_everything(snap_compare, make_app, talks, size):
+    async def show(pilot, chat):
+        await pilot.press("ctrl+k", *"sky")
+        await until(pilot, lambda: pilot.app.screen.query("OptionList"))
+        await until(pilot, lambda: pilot.app.screen.query_one("OptionList").option_count)
+
+    assert snap_compare(make_app(), terminal_size=size, run_before=before(show))
+
+
+@SIZES
 def test_help(snap_compare, make_app, talks, size):
     async def show(pilot, chat):
         await pilot.press("f1")

@@ -1,5 +1,8 @@
 """What can be done to a conversation in the list: open, rename, pin, delete, undo."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from textual import on, work
 
 from llmchat.text import say
@@ -8,6 +11,9 @@ from llmchat.tui.screens.chat_base import ChatBase
 from llmchat.tui.screens.dialogs import LineScreen
 from llmchat.tui.told import told
 from llmchat.tui.widgets.sidebar import Sidebar
+
+if TYPE_CHECKING:
+    from llmchat.store.search import Hit
 
 
 class ConversationActions(ChatBase):
@@ -39,6 +45,32 @@ class ConversationActions(ChatBase):
         await self.open(None)
         self.remove_class("-summoned")
         self.composer.focus()
+
+    def action_search(self) -> None:
+        """Find words in every conversation, and go there."""
+        from llmchat.tui.screens.search import SearchScreen
+
+        async def find(words: str) -> "Sequence[Hit]":
+            return await (await self.runtime()).chats.search(words)
+
+        def go(hit: "Hit | None") -> None:
+            if hit is not None:
+                self._go_to(hit)
+
+        self.app.push_screen(SearchScreen(find, clock=self.clock), go)
+
+    @work(group="open", exclusive=True)
+    @told
+    async def _go_to(self, hit: "Hit") -> None:
+        rt = await self.runtime()
+        if hit.message is not None:
+            branch = await rt.chats.branch(hit.conversation)
+            if hit.message not in [message.id for message in branch]:
+                await rt.chats.select(hit.message)
+        await self.open(await rt.chats.get(hit.conversation))
+        self.remove_class("-summoned")
+        if hit.message is None or not await self.transcript.focus_on(hit.message):
+            self.composer.focus()
 
     @on(Sidebar.Asked)
     def _asked_of(self, event: Sidebar.Asked) -> None:

@@ -2,15 +2,19 @@
 
 from typing import ClassVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
+from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from llmchat.text import say
 from llmchat.text.cleaning import clean
+
+OTHER_LINES = 8
+"""Lines of a question's box that are not its subject: frame, question and keys."""
 
 _FRAME = """
     align: center middle;
@@ -23,7 +27,8 @@ _FRAME = """
         background: $panel;
         border: round $border;
         & > Static { width: 1fr; margin: 0 0 1 0; }
-        & > .dialog--keys { color: $quiet; margin: 0; }
+        & > VerticalScroll { height: auto; scrollbar-size-vertical: 1; }
+        & > .dialog--keys { color: $quiet; padding: 1 0 0 0; margin: 0; }
     }
 """
 
@@ -42,12 +47,18 @@ class ConfirmScreen(ModalScreen[bool]):
         self._question, self._subject = question, subject
 
     def compose(self) -> ComposeResult:
-        """The question, its subject whole, and the keys."""
+        """The question, its subject whole (the arrows scroll a long one), and the keys."""
         with Vertical():
             yield Static(Content.styled(self._question, "bold"))
             if self._subject:
-                yield Static(Content(clean(self._subject)))
+                with VerticalScroll():
+                    yield Static(Content(clean(self._subject)))
             yield Static(Content(say("tui.confirm_keys")), classes="dialog--keys")
+
+    def on_resize(self, event: events.Resize) -> None:
+        """The question and the keys stay in sight, however long the subject is."""
+        for subject in self.query(VerticalScroll):
+            subject.styles.max_height = max(2, event.size.height * 9 // 10 - OTHER_LINES)
 
     def action_answer(self, yes: bool) -> None:
         """Answer."""

@@ -91,15 +91,15 @@ class ModelActions(ChatBase):
         except LlmchatError:
             return None
 
-    @work(group="model", exclusive=True)
-    @told
-    async def action_switch_model(self) -> None:
-        """Choose the model of this conversation."""
+    def action_switch_model(self) -> None:
+        """Choose the model of this conversation; at once, so that what is typed next is for it."""
         from llmchat.tui.screens.model_switcher import ModelSwitcher
 
-        entry = await self.app.push_screen_wait(ModelSwitcher(self.entries))
-        if entry is not None:
-            await self._use(entry)
+        def use(entry: ModelEntry | None) -> None:
+            if entry is not None:
+                self._take(entry)
+
+        self.app.push_screen(ModelSwitcher(self.entries), use)
 
     @on(Composer.EnteredNothing)
     def _accepted(self, event: Composer.EnteredNothing) -> None:

@@ -8,16 +8,16 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 
 from llmchat.text import say
+from llmchat.tui.screens.typed_ahead import SearchLineScreen
 from llmchat.tui.widgets.model_list import ModelEntry, ModelList
 
 Look = Callable[[], Awaitable[Sequence[ModelEntry]]]
 
 
-class ModelSwitcher(ModalScreen[ModelEntry | None]):
+class ModelSwitcher(SearchLineScreen[ModelEntry | None]):
     """Type to search, Enter chooses, Esc changes nothing. The list is looked up while it shows."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from textual import work
+from textual import on, work
 
 from llmchat.text import say
 from llmchat.text.cleaning import clean_line
@@ -11,6 +11,7 @@ from llmchat.tui.screens.chat_base import ChatBase
 from llmchat.tui.themed import ThemedApp
 from llmchat.tui.themes import DARK, LIGHT
 from llmchat.tui.told import told
+from llmchat.tui.widgets.composer import Composer
 
 if TYPE_CHECKING:
     from textual.widgets import Markdown
@@ -36,6 +37,14 @@ class ViewActions(ChatBase):
         """Open or fold every reply's thinking."""
         self._unfolded = not self._unfolded
         self.transcript.unfold(self._unfolded)
+
+    @on(Composer.Paged)
+    def _page(self, event: Composer.Paged) -> None:
+        event.stop()
+        if event.by < 0:
+            self.transcript.scroll_page_up(animate=False)
+        else:
+            self.transcript.scroll_page_down(animate=False)
 
     def action_help(self) -> None:
         """Every key."""

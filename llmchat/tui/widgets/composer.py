@@ -4,7 +4,9 @@ Owns the words until they are sent and what was sent before. Refuses to keep dra
 changes, and the screen saves them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from textual import events
 from textual.message import Message
@@ -14,7 +16,7 @@ from llmchat.text import say
 from llmchat.text.cleaning import clean
 from llmchat.tui.actions import ACTIONS, keys_of
 
-SEND, NEWLINE = (action for action in ACTIONS if action.scope == "composer")
+KEYS = tuple(action for action in ACTIONS if action.scope == "composer")
 
 
 class Composer(TextArea):
@@ -63,6 +65,12 @@ class Composer(TextArea):
 
         composer: "Composer"
 
+    @dataclass
+    class Paged(Message):
+        """The words above should go on by `by` pages."""
+
+        by: int
+
     def __init__(self, *, id: str | None = None, keymap: dict[str, str] | None = None) -> None:
         super().__init__(
             id=id,
@@ -76,10 +84,14 @@ class Composer(TextArea):
         self.sent: list[str] = []
         # Not bindings: those run before the keys that wait in this widget's queue, so that an Enter
         # typed fast would send the message without its last words.
+        deeds: dict[str, Callable[[], None]] = {
+            "send": self.action_send,
+            "newline": self.action_newline,
+            "page(-1)": partial(self.action_page, -1),
+            "page(1)": partial(self.action_page, 1),
+        }
         self._deeds = {
-            key: deed
-            for action, deed in ((SEND, self.action_send), (NEWLINE, self.action_newline))
-            for key in keys_of(action, keymap).split(",")
+            key: deeds[action.name] for action in KEYS for key in keys_of(action, keymap).split(",")
         }
         self._place: int | None = None
         self._draft = ""
@@ -110,6 +122,10 @@ class Composer(TextArea):
         """Break the line."""
         self.insert("\n")
         self.scroll_cursor_visible()
+
+    def action_page(self, by: int) -> None:
+        """A page of the words above: what is written here rarely fills one."""
+        self.post_message(self.Paged(by))
 
     def replace_text(self, text: str) -> None:
         """Other words, the cursor behind them."""

@@ -1,6 +1,6 @@
 """Markdown that grows while a model writes.
 
-Owns the pace: at most ten paints a second, four when one takes long, so that keys stay quick on a
+Owns the pace: at most ten paints a second, fewer when one takes long, so that keys stay quick on a
 busy machine; what comes between two paints is joined. Cleans everything it is fed. Raw HTML is
 shown as text, since a tag that vanishes is a word the model wrote and nobody can read.
 """
@@ -12,12 +12,12 @@ from markdown_it import MarkdownIt
 from textual.widgets import Markdown
 
 from llmchat.text.cleaning import StreamCleaner, clean
+from llmchat.tui.widgets.growing_lists import GrowingBullets, GrowingNumbers
 
 PACE = 0.1
 """Seconds from one paint to the next."""
-SLOW_PACE = 0.25
-SLOW_PAINT = 0.03
-"""Seconds: a paint that takes longer lowers the pace."""
+REST = 4
+"""A paint is followed by this many times its own length of rest: a fifth of one core at most."""
 
 
 def parser() -> MarkdownIt:
@@ -27,6 +27,11 @@ def parser() -> MarkdownIt:
 
 class StreamedMarkdown(Markdown):
     """Markdown in two modes: `text` given whole, or `feed` piece by piece and then `finish`."""
+
+    BLOCKS = Markdown.BLOCKS | {
+        "bullet_list_open": GrowingBullets,
+        "ordered_list_open": GrowingNumbers,
+    }
 
     DEFAULT_CSS = """
     StreamedMarkdown {
@@ -76,7 +81,7 @@ class StreamedMarkdown(Markdown):
                 await self.append(text)
                 await self._refreshed()
                 took = monotonic() - started
-                await asyncio.sleep((SLOW_PACE if took > SLOW_PAINT else PACE) - min(took, PACE))
+                await asyncio.sleep(max(PACE - took, REST * took))
         finally:
             self._painting = False
 

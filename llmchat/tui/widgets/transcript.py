@@ -142,6 +142,15 @@ class Transcript(VerticalScroll, can_focus=False):
             return True
         return False
 
+    async def focus_on(self, message_id: str) -> bool:
+        """Focus a message, brought from above if it waits there; False when it is not here."""
+        while message_id in {message.id for message in self._earlier}:
+            await self.show_earlier()
+        view = self._views.get(message_id)
+        if view is not None:
+            view.focus()
+        return view is not None
+
     def focus_last(self) -> bool:
         """Focus the last message; False when there is none."""
         if not self._views:
