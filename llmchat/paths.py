@@ -36,6 +36,11 @@ class Places:
         return self.config / "config.toml"
 
     @property
+    def personas(self) -> Path:
+        """Files of settings under a name."""
+        return self.config / "personas"
+
+    @property
     def database(self) -> Path:
         """The conversations."""
         return self.data / "llmchat.db"

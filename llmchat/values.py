@@ -228,6 +228,8 @@ class ChatSettings(
     """
 
     model: str | None = None
+    persona: str | None = None
+    """The name of a file of settings that lies below the conversation's own."""
     system: str | None = None
     sampling: Sampling = Sampling()
     wants: Wants = Wants()

@@ -116,6 +116,21 @@ class ModelName(Kind):
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
+class PersonaName(Kind):
+    """A persona: the name of its file."""
+
+    name = "persona"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """The personas there are."""
+        from llmchat.cli.parts import open_settings
+
+        names = open_settings(quiet=True).personas.names()
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
 class ChatId(Kind):
     """A conversation: its id, the beginning of it, or its exact title."""
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "load": "llmchat.cli.commands.load:load",
     "stop": "llmchat.cli.commands.stop:stop",
     "chats": "llmchat.cli.commands.chats:chats",
+    "personas": "llmchat.cli.commands.personas:personas",
     "config": "llmchat.cli.commands.config:config",
     "doctor": "llmchat.cli.commands.doctor:doctor",
     "completion": "llmchat.cli.commands.completion:completion",

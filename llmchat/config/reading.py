@@ -9,14 +9,24 @@ import stat
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import UNSET, Struct
 
-from llmchat.config.schema import LIMITS, MODEL_TABLES, TABLES, ModelTable, Settings, fields
+from llmchat.config.schema import (
+    LIMITS,
+    MODEL_TABLES,
+    TABLES,
+    ModelTable,
+    PersonaTable,
+    Settings,
+    fields,
+)
 from llmchat.errors import ConfigError
 from llmchat.text import say
+
+AnyModelTable = TypeVar("AnyModelTable", bound=ModelTable)
 
 PREFIX = "LLMCHAT_"
 MAX_BYTES = 1024 * 1024
@@ -37,26 +47,51 @@ class Loaded(Struct, frozen=True, kw_only=True):
     problems: tuple[str, ...] = ()
 
 
+class _Refused(Exception):
+    """A file that cannot be used at all; its text is the sentence."""
+
+
 def read_file(path: Path) -> Loaded:
     """The settings in `path`; defaults if there is no file, or none that can be read."""
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):  # a FIFO would wait for a writer for ever
-            return Loaded(problems=(say("config.not_a_file", path=path),))
-        if found.st_size > MAX_BYTES:
-            return Loaded(problems=(say("config.too_large", path=path),))
-        text = path.read_text(encoding="utf-8")
+        data, reader = _parse(path)
     except FileNotFoundError:
         return Loaded()
+    except _Refused as refusal:
+        return Loaded(problems=(str(refusal),))
+    return Loaded(settings=reader.settings(data), problems=tuple(reader.problems))
+
+
+def read_persona_table(path: Path) -> tuple[PersonaTable, tuple[str, ...]]:
+    """A persona's settings, and what is wrong with them in sentences."""
+    try:
+        data, reader = _parse(path)
+    except FileNotFoundError:
+        return PersonaTable(), ()
+    except _Refused as refusal:
+        return PersonaTable(), (str(refusal),)
+    return reader.model("", data, PersonaTable), tuple(reader.problems)
+
+
+def _parse(path: Path) -> tuple[dict[str, Any], "_Reader"]:
+    """The tables of a TOML file, and a reader that knows its lines."""
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # a FIFO would wait for a writer for ever
+            raise _Refused(say("config.not_a_file", path=path))
+        if found.st_size > MAX_BYTES:
+            raise _Refused(say("config.too_large", path=path))
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        return Loaded(problems=(say("config.unreadable", path=path, reason=reason),))
+        raise _Refused(say("config.unreadable", path=path, reason=reason)) from error
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        return Loaded(problems=(say("config.syntax", path=path, reason=str(error)),))
-    reader = _Reader(lambda key: f"{path}:{_line_of(text, key)}")
-    return Loaded(settings=reader.settings(data), problems=tuple(reader.problems))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise _Refused(say("config.syntax", path=path, reason=str(error))) from error
+    return data, _Reader(lambda key: f"{path}:{_line_of(text, key)}")
 
 
 def read_environment(environ: Mapping[str, str]) -> Loaded:
@@ -132,31 +167,43 @@ class _Reader:
         found: dict[str, Any] = {}
         for name, value in data.items():
             if name in TABLES and isinstance(value, dict):
-                found[name] = TABLES[name](**self._table(name, TABLES[name], value))
+                found[name] = TABLES[name](**self._table(f"{name}.", TABLES[name], value))
             elif name == "aliases" and isinstance(value, dict):
                 found[name] = self._aliases(value)
+            elif name == "keys" and isinstance(value, dict):
+                found[name] = self._keys(value)
             elif name == "models" and isinstance(value, dict):
                 found[name] = {
-                    model: self._model(f"models.{model}", table)
+                    model: self.model(f"models.{model}.", table, ModelTable)
                     for model, table in value.items()
                     if self._is_table(f"models.{model}", table)
                 }
             else:
-                self._unknown(name, [*TABLES, "aliases", "models"])
+                self._unknown(name, [*TABLES, "aliases", "keys", "models"])
         return Settings(**found)
 
     def _table(self, prefix: str, table: type[Struct], data: dict[str, Any]) -> dict[str, Any]:
         known = fields(table)
         found: dict[str, Any] = {}
         for name, value in data.items():
-            key = f"{prefix}.{name}"
+            key = f"{prefix}{name}"
             if name not in known:
-                self._unknown(key, [f"{prefix}.{other}" for other in known])
+                self._unknown(key, [f"{prefix}{other}" for other in known])
                 continue
             try:
                 found[name] = checked(key, value, known[name])
             except ConfigError as error:
                 self._complain(key, error.sentence)
+        return found
+
+    def _keys(self, data: dict[str, Any]) -> dict[str, str]:
+        found = {}
+        for name, value in _flat(data).items():
+            keys = [value] if isinstance(value, str) else value
+            if isinstance(keys, list) and all(isinstance(key, str) for key in keys):
+                found[name] = ",".join(keys)
+            else:
+                self._complain(f"keys.{name}", say("config.not_text", key=f"keys.{name}"))
         return found
 
     def _aliases(self, data: dict[str, Any]) -> dict[str, str]:
@@ -165,14 +212,15 @@ class _Reader:
                 self._complain(f"aliases.{name}", say("config.not_text", key=f"aliases.{name}"))
         return {name: value for name, value in data.items() if isinstance(value, str)}
 
-    def _model(self, prefix: str, data: dict[str, Any]) -> ModelTable:
+    def model(self, prefix: str, data: dict[str, Any], table: type[AnyModelTable]) -> AnyModelTable:
+        """A model's table, or a persona. `prefix`: of its keys, with the dot."""
         inner: dict[str, Any] = {
-            name: kind(**self._table(f"{prefix}.{name}", kind, data[name]))
+            name: kind(**self._table(f"{prefix}{name}.", kind, data[name]))
             for name, kind in MODEL_TABLES.items()
-            if name in data and self._is_table(f"{prefix}.{name}", data[name])
+            if name in data and self._is_table(f"{prefix}{name}", data[name])
         }
         plain = {name: value for name, value in data.items() if name not in MODEL_TABLES}
-        return ModelTable(**self._table(prefix, ModelTable, plain), **inner)
+        return table(**self._table(prefix, table, plain), **inner)
 
     def _is_table(self, key: str, value: object) -> bool:
         if not isinstance(value, dict):
@@ -184,6 +232,15 @@ class _Reader:
 
     def _complain(self, key: str, sentence: str) -> None:
         self.problems.append(f"{self._where(key)}: {sentence}")
+
+
+def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"chat": {"new": "f2"}}` as `{"chat.new": "f2"}`: TOML reads a dotted key as a table."""
+    found: dict[str, Any] = {}
+    for name, value in data.items():
+        inner = isinstance(value, dict)
+        found |= _flat(value, f"{prefix}{name}.") if inner else {f"{prefix}{name}": value}
+    return found
 
 
 def _of(table: str) -> dict[str, object]:
@@ -205,8 +262,9 @@ def _line_of(text: str, key: str) -> int:
             table = bare.strip("[]").replace('"', "").replace("'", "").strip()
             if table == key:
                 return number
-        if bare.split("=")[0].strip().strip("\"'") == name:
-            if f"{table}.{name}".lstrip(".") == key:
+        left = bare.split("=")[0].strip().replace('"', "").replace("'", "")
+        if left == name or left.endswith(f".{name}"):  # dotted keys too
+            if f"{table}.{left}".lstrip(".") == key:
                 return number
             best = number if best == 1 else best
     return best

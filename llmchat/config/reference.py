@@ -19,8 +19,8 @@ One file, `config.toml`; `llmchat config path` says where. `llmchat config set K
 and keeps its comments, `llmchat config list` shows every setting with the layer that set it. Every
 key is optional. A mistake in the file is named with its line and costs only that key.
 
-What wins, field by field: a flag on the command line, this message, the conversation, the model's
-own table, the environment, `config.toml`, the model's metadata, llama.cpp's default.
+What wins, field by field: a flag on the command line, this message, the conversation, its persona,
+the model's own table, the environment, `config.toml`, the model's metadata, llama.cpp's default.
 
 Every setting below is also an environment variable: `LLMCHAT_TABLE_KEY`, e.g.
 `LLMCHAT_SAMPLING_TEMPERATURE=0.7`; {short}.
@@ -35,10 +35,35 @@ temperature = 0.7
 [aliases]
 small = "owner/repo:Q4_K_M"          # a name of your own
 
+[keys]                               # other keys for the chat screen
+chat.search = "ctrl+f"
+chat.sidebar = ["ctrl+b", "f6"]
+
 [models."owner/repo:Q4_K_M"]         # whenever this model is used
 system = "Be brief."
 sampling.top_k = 20
 load.n_ctx = 16384
+```
+"""
+
+
+_PERSONAS = """## Personas
+
+A persona is a file `personas/NAME.toml` beside `config.toml`, to be copied and shared: a system
+prompt, how to sample and how to load, under a name. It may hold what a model's table holds, and
+`about`, a line for the list. `llmchat run --persona NAME` begins a conversation with it, `llmchat
+chats set CHAT --persona NAME` gives it to one, `llmchat personas list` shows what there is.
+
+```toml
+about = "Answers like a pirate"
+system = "You are a pirate."
+thinking = false
+
+[sampling]
+temperature = 1.1
+
+[load]
+n_ctx = 8192
 ```
 """
 
@@ -78,6 +103,7 @@ def reference() -> str:
             limits = range_words(f"{table}.{name}")
             lines.append(f"| `{name}` | {type_words(kind)}{limits} | {about} |")
         lines.append("")
+    lines += [_PERSONAS]
     lines += [
         "## Other variables",
         "",

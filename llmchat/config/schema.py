@@ -15,6 +15,7 @@ class ChatTable(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`[chat]`: the fields of `ChatSettings` by the same names, sampling and load apart."""
 
     model: str | None = None
+    persona: str | None = None
     system: str | None = None
     thinking: bool | Literal["low", "medium", "high"] | None = None
     max_tokens: int | None = None
@@ -63,6 +64,12 @@ class ModelTable(Struct, frozen=True, kw_only=True, omit_defaults=True):
         )
 
 
+class PersonaTable(ModelTable, frozen=True, kw_only=True, omit_defaults=True):
+    """`personas/NAME.toml`: the fields of a model's table, and what it is for."""
+
+    about: str = ""
+
+
 class Settings(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The whole of `config.toml`."""
 
@@ -72,6 +79,8 @@ class Settings(Struct, frozen=True, kw_only=True, omit_defaults=True):
     library: LibraryTable = LibraryTable()
     ui: UiTable = UiTable()
     aliases: dict[str, str] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+    """`[keys]`: keys of the chat screen by action, separated by commas; the screen checks both."""
     models: dict[str, ModelTable] = field(default_factory=dict)
 
     def as_layer(self) -> ChatSettings:
@@ -79,6 +88,7 @@ class Settings(Struct, frozen=True, kw_only=True, omit_defaults=True):
         chat = self.chat
         return ChatSettings(
             model=chat.model,
+            persona=chat.persona,
             system=chat.system,
             thinking=chat.thinking,
             max_tokens=chat.max_tokens,

@@ -21,7 +21,7 @@ from llmchat.core.turn import Assignment, Services, Turn
 from llmchat.engine.protocol import ChatMessage, Messages
 from llmchat.errors import NotFound, StoreError, UsageError
 from llmchat.store.replies import Ending
-from llmchat.store.search import Hit
+from llmchat.store.search import Hit, Within
 from llmchat.store.store import Store
 from llmchat.values import NOTHING_SET, ChatSettings, Conversation, Message, ModelFile, Part
 
@@ -157,9 +157,18 @@ class Chats:
         """Replace this conversation's own settings, whole."""
         return await self._storage.call(self._store.conversations.configure, id_, settings)
 
-    async def search(self, words: str, *, limit: int = 50) -> Hits:
-        """Everything ever said with these words."""
-        return await self._storage.call(self._store.search, words, limit=limit)
+    async def search(
+        self,
+        words: str,
+        *,
+        limit: int = 50,
+        model: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+    ) -> Hits:
+        """Everything ever said with these words, on any branch and in titles; see `Within`."""
+        within = Within(model=model, since=since, until=until)
+        return await self._storage.call(self._store.search, words, within, limit=limit)
 
     def export(
         self, ids: Sequence[str] | None = None, *, kind: ExportKind = "md", leaf: str | None = None

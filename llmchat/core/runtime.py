@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from llmchat.config.personas import told_once
 from llmchat.core.chats import Chats
 from llmchat.core.downloads import Downloads
 from llmchat.core.models import Models
@@ -45,6 +46,7 @@ class Runtime:
         self._last_model: str | None = None
         self._storage = StoreThread()
         self.settings = SettingsService(places, environ, flags)
+        self.settings.on_problem = told_once(self.notices.append)
         self.models = build_models(
             places, environ, self.settings, self._running_engine, lambda: self._last_model
         )

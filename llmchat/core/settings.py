@@ -2,19 +2,20 @@
 
 Owns the order of the layers and their merge, field by field:
 
-    flag > message > conversation > model table > LLMCHAT_* > config.toml > the default
+    flag > message > conversation > persona > model table > LLMCHAT_* > config.toml > the default
 
 What is still unset after that is the model's own metadata's to say, then llama.cpp's: the worker
 applies those, since only it has read the file. Needs neither asyncio nor the store.
 """
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
 
+from llmchat.config.personas import Personas
 from llmchat.config.reading import (
     Loaded,
     checked,
@@ -40,7 +41,7 @@ from llmchat.values import (
 if TYPE_CHECKING:
     from llmchat.engine.protocol import Facts
 
-FLAG, MESSAGE, CONVERSATION = "flag", "message", "conversation"
+FLAG, MESSAGE, CONVERSATION, PERSONA = "flag", "message", "conversation", "persona"
 PER_MODEL, ENVIRONMENT, FILE, DEFAULT = "per-model", "environment", "config.toml", "default"
 MODEL, LLAMA_CPP, AUTO = "model", "llama.cpp", "auto"
 
@@ -143,6 +144,9 @@ class SettingsService:
         self._flags = flags
         self._environment = read_environment(environ)
         self._file = read_file(self._path)
+        self.personas = Personas(places.personas)
+        self.on_problem: Callable[[str], None] = lambda _sentence: None
+        """Told what is wrong with a persona that is used."""
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -194,10 +198,24 @@ class SettingsService:
             (FILE, self._file.settings.as_layer()),
             (DEFAULT, DEFAULTS),
         ]
+        persona = merge([*above, *below]).values.persona
+        if persona is not None:
+            above.append((PERSONA, self._persona(persona)))
         wanted = merge([*above, *below]).values.model
         tables = self._file.settings.models
         names = [name for name in (model, wanted) if name in tables]
         return merge([*above, *((PER_MODEL, tables[str(n)].as_layer()) for n in names[:1]), *below])
+
+    def _persona(self, name: str) -> ChatSettings:
+        """What a persona sets: nothing when its file is gone."""
+        try:
+            found = self.personas.get(name)
+        except NotFound as error:
+            self.on_problem(error.sentence)
+            return NOTHING_SET
+        for problem in found.problems:
+            self.on_problem(problem)
+        return found.table.as_layer()
 
     def get(self, key: str) -> SettingFacts:
         """One setting as it is in force outside of any conversation.

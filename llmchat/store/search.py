@@ -8,7 +8,7 @@ import re
 
 from msgspec import Struct
 
-from llmchat.store.database import Database
+from llmchat.store.database import Database, SqlValue
 from llmchat.values import Role
 
 MATCH_START, MATCH_END = "\x01", "\x02"
@@ -31,6 +31,40 @@ class Hit(Struct, frozen=True, kw_only=True):
     created: float
 
 
+class Within(Struct, frozen=True, kw_only=True):
+    """Where to look. None = everywhere; times are seconds since 1970, from `since` up to `until`.
+
+    `model`: only replies of a model whose name has this in it, and titles of their conversations.
+    """
+
+    model: str | None = None
+    since: float | None = None
+    until: float | None = None
+
+    def condition(self, time: str, reply: str) -> tuple[str, list[SqlValue]]:
+        """SQL for the rows that are within. `time`: a column; `reply`: what ties `made` to it."""
+        terms: list[str] = []
+        bindings: list[SqlValue] = []
+        if self.model:
+            terms.append(
+                f"EXISTS (SELECT 1 FROM generation made WHERE {reply}"
+                " AND instr(lower(made.model), lower(?)))"
+            )
+            bindings.append(self.model)
+        for sign, moment in ((">=", self.since), ("<", self.until)):
+            if moment is not None:
+                terms.append(f"{time} {sign} ?")
+                bindings.append(moment)
+        return "".join(f" AND {term}" for term in terms), bindings
+
+
+EVERYTHING = Within()
+
+_OF_THE_CHAT = (
+    "made.message IN (SELECT seq FROM message WHERE message.conversation = conversation.id)"
+)
+
+
 def match_expression(words: str) -> str:
     """FTS5's expression for what a user typed; empty if there is nothing to look for."""
     terms = [quoted or bare for quoted, bare in _WORD.findall(words)]
@@ -42,27 +76,31 @@ def match_expression(words: str) -> str:
     return " ".join(escaped) + ("*" if is_open else "")
 
 
-def search(db: Database, words: str, *, limit: int = 50) -> list[Hit]:
+def search(db: Database, words: str, within: Within = EVERYTHING, *, limit: int = 50) -> list[Hit]:
     """Titles first, then messages, the newest first in each."""
     expression = match_expression(words)
     if not expression:
         return []
+    condition, bindings = within.condition("conversation.updated", _OF_THE_CHAT)
     titles = db.read(
-        """SELECT conversation.id, NULL, title_fts.title,
+        f"""SELECT conversation.id, NULL, title_fts.title,
                 snippet(title_fts, 0, ?, ?, '…', ?), NULL, created
             FROM title_fts JOIN conversation ON number = title_fts.rowid
-            WHERE title_fts MATCH ? AND deleted IS NULL ORDER BY touched DESC LIMIT ?""",
-        (MATCH_START, MATCH_END, SNIPPET_TOKENS, expression, limit),
+            WHERE title_fts MATCH ? AND deleted IS NULL {condition}
+            ORDER BY touched DESC LIMIT ?""",
+        (MATCH_START, MATCH_END, SNIPPET_TOKENS, expression, *bindings, limit),
     )
+    condition, bindings = within.condition("message.created", "made.message = message.seq")
+    left = max(0, limit - len(titles))
     messages = db.read(
-        """SELECT conversation.id, message.id, title,
+        f"""SELECT conversation.id, message.id, title,
                 snippet(message_fts, 0, ?, ?, '…', ?), role, message.created
             FROM message_fts
             JOIN message ON message.seq = message_fts.rowid
             JOIN conversation ON conversation.id = message.conversation
             WHERE message_fts MATCH ? AND message.deleted IS NULL AND conversation.deleted IS NULL
-            ORDER BY message_fts.rowid DESC LIMIT ?""",
-        (MATCH_START, MATCH_END, SNIPPET_TOKENS, expression, max(0, limit - len(titles))),
+            {condition} ORDER BY message_fts.rowid DESC LIMIT ?""",
+        (MATCH_START, MATCH_END, SNIPPET_TOKENS, expression, *bindings, left),
     )
     return [_hit(*row) for row in [*titles, *messages]]
 

@@ -19,7 +19,7 @@ from llmchat.store.conversations import Conversations
 from llmchat.store.database import Database, connect, make_private_file
 from llmchat.store.migrations import is_behind, is_newer, migrate
 from llmchat.store.replies import Replies
-from llmchat.store.search import Hit, search
+from llmchat.store.search import EVERYTHING, Hit, Within, search
 from llmchat.store.tree import Tree
 from llmchat.text import say
 
@@ -52,9 +52,9 @@ class Store:
         assert self.replies is not None
         return self.replies
 
-    def search(self, words: str, *, limit: int = 50) -> list[Hit]:
+    def search(self, words: str, within: Within = EVERYTHING, *, limit: int = 50) -> list[Hit]:
         """Everything that was said with these words; see `search.py`."""
-        return search(self.db, words, limit=limit)
+        return search(self.db, words, within, limit=limit)
 
     def last_model(self) -> str | None:
         """The name of the model that wrote the newest reply, other programs' chats aside."""

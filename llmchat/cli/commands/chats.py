@@ -1,14 +1,17 @@
 """`llmchat chats`: the conversations, from the command line."""
 
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
 
 from llmchat.cli.amounts import ago
 from llmchat.cli.carrying import export_chats, import_chats
+from llmchat.cli.changing import set_chat
 from llmchat.cli.output import answer_json, ask, can_ask, note, table, write_answer
-from llmchat.cli.parameters import ChatId, Whole
+from llmchat.cli.parameters import ChatId, ModelName, Whole
 from llmchat.cli.parts import ask_core
+from llmchat.cli.replaying import replay_chat
 from llmchat.errors import ExitCode, UsageError
 from llmchat.text import say
 from llmchat.text.cleaning import clean
@@ -16,6 +19,10 @@ from llmchat.values import Conversation, Message
 
 if TYPE_CHECKING:
     from llmchat.core.runtime import Runtime
+
+
+DAY = click.DateTime(["%Y-%m-%d"])
+"""A day by this machine's clock."""
 
 
 @click.group(help=say("cli.about_chats"), invoke_without_command=True)
@@ -54,15 +61,32 @@ def show_chat(chat: str, as_json: bool) -> None:
 
 chats.add_command(export_chats)
 chats.add_command(import_chats)
+chats.add_command(replay_chat)
+chats.add_command(set_chat)
 
 
 @chats.command("search", help=say("cli.about_chats_search"))
 @click.argument("words", nargs=-1, required=True)
 @click.option("--json", "as_json", is_flag=True, help=say("cli.opt_json"))
 @click.option("--limit", type=Whole(1), default=50, help=say("cli.opt_limit"))
-def search_chats(words: tuple[str, ...], as_json: bool, limit: int) -> int:
+@click.option("--model", type=ModelName(), help=say("cli.opt_search_model"))
+@click.option("--since", type=DAY, metavar="DAY", help=say("cli.opt_since"))
+@click.option("--until", type=DAY, metavar="DAY", help=say("cli.opt_until"))
+def search_chats(
+    words: tuple[str, ...],
+    as_json: bool,
+    limit: int,
+    model: str | None,
+    since: datetime | None,
+    until: datetime | None,
+) -> int:
     """Every conversation, one-shot questions too; code 3 when nothing fits, as grep has one."""
-    hits = ask_core(lambda rt: rt.chats.search(" ".join(words), limit=limit))
+    text = " ".join(words)
+    first = since.timestamp() if since else None
+    last = (until + timedelta(days=1)).timestamp() if until else None
+    hits = ask_core(
+        lambda rt: rt.chats.search(text, limit=limit, model=model, since=first, until=last)
+    )
     if as_json:
         answer_json(hits)
     elif hits:

@@ -12,8 +12,8 @@ from llmchat.cli.answering import Follower, answer_of, say_figures
 from llmchat.cli.choosing import find_or_fetch, pick, pick_chat
 from llmchat.cli.options import answer_options, load_options, settings_of
 from llmchat.cli.output import answer_json, is_terminal, note
-from llmchat.cli.parameters import ChatId, ModelName
-from llmchat.cli.parts import open_models, open_runtime
+from llmchat.cli.parameters import ChatId, ModelName, PersonaName
+from llmchat.cli.parts import open_models, open_runtime, open_settings
 from llmchat.cli.prompt import attachment, piped, question, system_prompt
 from llmchat.errors import ExitCode, NotFound, UsageError
 from llmchat.text import say
@@ -55,6 +55,7 @@ class ModelThenPrompt(ModelName):
 @click.command(cls=RunCommand, help=say("cli.help_run"))
 @click.argument("words", nargs=-1, type=ModelThenPrompt(), metavar="[MODEL] [PROMPT]...")
 @click.option("-m", "--model", type=ModelName(), help=say("cli.opt_model"))
+@click.option("--persona", type=PersonaName(), help=say("cli.opt_persona"))
 @click.option("-s", "--system", metavar="TEXT", help=say("cli.opt_system"))
 @click.option("--system-file", metavar="PATH", type=click.Path(), help=say("cli.opt_system_file"))
 @click.option("-f", "--file", "files", multiple=True, type=click.Path(), help=say("cli.opt_file"))
@@ -148,7 +149,7 @@ class Ask:
             if found is None:
                 raise _NoModel
             model = found.name
-        settings = ChatSettings(model=model, system=self.flags.system)
+        settings = ChatSettings(model=model, system=self.flags.system, persona=self.flags.persona)
         return await runtime.chats.create(settings=settings, source="cli")
 
     def _say_after(self, reply: Message) -> None:
@@ -186,6 +187,9 @@ def _flags(given: dict[str, Any]) -> ChatSettings:
     system = system_prompt(given["system"], given["system_file"])
     if system is not None:
         flags = replace(flags, system=system)
+    if given["persona"]:
+        persona = open_settings(quiet=True).personas.get(given["persona"])
+        flags = replace(flags, persona=persona.name)
     if given["think"] is not None:
         flags = replace(flags, thinking=THINKING.get(given["think"], given["think"]))
     return flags
