@@ -18,7 +18,10 @@ _AT_ONCE = 500
 
 
 def read_whole(db: Database, tree: Tree, conversation: Conversation) -> SavedConversation:
-    """Everything of one conversation, deleted messages included."""
+    """Everything of one conversation, deleted messages included.
+
+    What follows a message that a damaged file has lost becomes a root, so that it can be read back.
+    """
     bindings = (conversation.id,)
     marks = {
         str(id_): str(mark)
@@ -35,30 +38,43 @@ def read_whole(db: Database, tree: Tree, conversation: Conversation) -> SavedCon
             bindings,
         )
     }
+    found = tree.all(conversation.id, deleted=True)
+    there = {message.id for message in found}
     return SavedConversation(
         id=conversation.id,
         title=conversation.title,
         created=conversation.created,
         updated=conversation.updated,
         settings=conversation.settings,
-        active_leaf=conversation.active_leaf,
+        active_leaf=conversation.active_leaf if conversation.active_leaf in there else None,
         source=conversation.source,
         pinned=conversation.pinned,
         folder=conversation.folder,
         deleted=conversation.deleted,
         messages=tuple(
-            _saved(message, marks.get(message.id), *tokens.get(message.id, ("", ())))
-            for message in tree.all(conversation.id, deleted=True)
+            _saved(
+                message,
+                message.parent if message.parent in there else None,
+                _mark(message.id, marks, there),
+                *tokens.get(message.id, ("", ())),
+            )
+            for message in found
         ),
     )
 
 
+def _mark(message: str, marks: dict[str, str], there: set[str]) -> str | None:
+    """Whose deletion took it along; its own where that one is lost."""
+    mark = marks.get(message)
+    return mark if mark is None or mark in there else message
+
+
 def _saved(
-    message: Message, deleted: str | None, vocab: str, tokens: tuple[int, ...]
+    message: Message, parent: str | None, deleted: str | None, vocab: str, tokens: tuple[int, ...]
 ) -> SavedMessage:
     return SavedMessage(
         id=message.id,
-        parent=message.parent,
+        parent=parent,
         role=message.role,
         parts=message.parts,
         status="interrupted" if message.status == "streaming" else message.status,

@@ -115,4 +115,4 @@ def test_one_bad_file_does_not_keep_the_others_out(tmp_path: Path):
     assert run("chats", "search", "afar").returncode == 0
     piped = run("chats", "import", "-", given='{"messages":[{"role":"user","content":"pipe"}]}')
     assert piped.returncode == 0
-    assert "1 conversations are new" in piped.stderr
+    assert "1 new" in piped.stderr

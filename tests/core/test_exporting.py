@@ -330,6 +330,33 @@ def test_an_imported_message_is_found_and_undeleted(store: Store):
     assert [message.id for message in store.tree.branch(saved.id, gone.id)] == [root.id, gone.id]
 
 
+def test_what_a_damaged_store_has_left_can_be_carried_away(store: Store):
+    ids = [new_id() for _ in range(3)]
+    chain = tuple(
+        SavedMessage(
+            id=id_,
+            parent=ids[n - 1] if n else None,
+            role="user",
+            parts=(Part(kind="text", text=f"words {n}"),),
+            deleted=ids[1] if n else None,
+        )
+        for n, id_ in enumerate(ids)
+    )
+    saved = SavedConversation(id=new_id(), active_leaf=ids[0], messages=chain)
+    bring_in(store, saved, again=False)
+    store.db.read("PRAGMA foreign_keys = OFF")
+    store.db.write("DELETE FROM message WHERE id = ?", (ids[1],))
+    store.db.write("UPDATE conversation SET active_leaf = ?", (ids[1],))
+    for kind in FORMATS:
+        text_of(store, saved.id, kind, None)
+    (left,) = reading.read(exported_from(store, saved.id)).conversations
+    assert [(m.id, m.parent, m.deleted) for m in left.messages] == [
+        (ids[0], None, None),
+        (ids[2], None, ids[2]),
+    ]
+    assert left.active_leaf == ids[0]
+
+
 # Rubbish and malice
 
 

@@ -16,10 +16,10 @@ from llmchat.errors import StoreError
 from llmchat.values import SavedConversation
 
 MAX_BYTES = 256 * 2**20
-"""The largest file that is read; a heavy user's whole ChatGPT export is about 200 MB."""
+"""The largest file that is read."""
 
-MAX_CONTAINERS = 6_000_000
-MAX_VALUES = 20_000_000
+MAX_CONTAINERS = 3_000_000
+MAX_VALUES = 10_000_000
 """Objects, lists and values that a file may hold: memory that text does not bound (an empty list is
 two bytes in a file and 60 in memory). Counted by their brackets and commas, text's included."""
 
