@@ -15,6 +15,7 @@ from llmchat.library.identities import Identities
 from llmchat.library.library import Library
 from llmchat.library.places import find_hub_cache, find_llama_cpp, find_lmstudio, find_ollama
 from llmchat.library.removal import Removal
+from llmchat.library.shortnames import ShortName
 from llmchat.paths import Places
 from llmchat.values import ModelFile, Wants
 
@@ -69,6 +70,10 @@ class Models:
         models = [model for one in found if (model := self._listed(one)) is not None]
         self._identities.save()
         return models
+
+    def starter(self) -> ShortName:
+        """The small model that a machine without any is offered: its name and size, in bytes."""
+        return shortnames.starter()
 
     def resolve(self, ref: str) -> ModelFile:
         """The model that a name, alias, short name, unique part or path means.

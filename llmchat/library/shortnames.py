@@ -48,6 +48,11 @@ def shipped() -> Mapping[str, ShortName]:
     return read_table(Path(__file__).with_name("shortnames.toml"))
 
 
+def starter() -> ShortName:
+    """The model that runs on every machine: the first of the program's own table."""
+    return next(iter(shipped().values()))
+
+
 def read_table(path: Path) -> dict[str, ShortName]:
     """A table of short names, by lower-case name.
 

@@ -17,11 +17,13 @@ from rich.console import RenderableType
 from textual import work
 from textual.screen import Screen
 
+from llmchat.config.reading import read_file
 from llmchat.errors import LlmchatError
 from llmchat.paths import Places, find_places
 from llmchat.text import say
 from llmchat.text.cleaning import clean, clean_line
 from llmchat.tui.drafts import Drafts
+from llmchat.tui.keymap import check
 from llmchat.tui.keys import teach_alt_enter
 from llmchat.tui.screens.chat import ChatScreen
 from llmchat.tui.themed import ThemedApp
@@ -76,7 +78,7 @@ class LlmchatApp(ThemedApp):
         """Why the Runtime could not be opened; said once the terminal is itself again."""
         self._make_runtime = make_runtime
         self._conversation, self._model = conversation, model
-        self._keymap_of_user = keymap or {}
+        self._keymap_of_user, self._wrong_keys = check(keymap or {})
         self._clock = clock
         self._runtime: asyncio.Future[Runtime] | None = None
         self.chat: ChatScreen | None = None
@@ -99,6 +101,9 @@ class LlmchatApp(ThemedApp):
     def on_mount(self) -> None:
         """Paint, then open the Runtime."""
         self.screen.call_after_refresh(self._open_runtime)
+        if self._wrong_keys:
+            words = "\n".join(self._wrong_keys)
+            self.notify(words, severity="warning", timeout=10, markup=False)
 
     @work(group="runtime")
     async def _open_runtime(self) -> None:
@@ -161,7 +166,8 @@ def run_tui(
 
         return Runtime(places=places, face="tui", environ=os.environ, flags=flags)
 
-    app = LlmchatApp(make_runtime, places, conversation=conversation, model=model)
+    keys = read_file(places.config_file).settings.keys
+    app = LlmchatApp(make_runtime, places, conversation=conversation, model=model, keymap=keys)
     asyncio.run(_run(app))
     if app.failure is not None:
         words = f"{app.failure.sentence}\n{app.failure.hint or ''}".strip()

@@ -314,6 +314,9 @@ class FakeModels:
                 return model
         raise NotFound("tui.failed")
 
+    def starter(self) -> ModelFile:
+        return STARTER
+
     def default(self) -> ModelFile | None:
         return self.here[0] if self.here else None
 

@@ -61,3 +61,47 @@ async def test_a_remapped_key_works_and_the_old_one_does_not(make_app):
         assert not isinstance(pilot.app.screen, HelpScreen)
         await pilot.press("f8")
         await until(pilot, lambda: isinstance(pilot.app.screen, HelpScreen))
+
+
+def test_the_users_keys_are_checked_each_for_itself():
+    from llmchat.tui.keymap import check
+
+    good, problems = check(
+        {
+            "chat.search": "ctrl+f, f6",
+            "chat.serach": "f7",
+            "chat.new": "ctrl+entre",
+            "message.copy": "Y",
+            "message.copy_code": "left_square_bracket",
+        }
+    )
+    assert set(good) == {"chat.search", "message.copy", "message.copy_code"}
+    assert good["chat.search"] == "ctrl+f,f6"
+    assert len(problems) == 2
+    assert "chat.search" in problems[0]
+    assert "ctrl+entre" in problems[1]
+
+
+def test_every_key_of_ours_is_a_key():
+    from llmchat.tui.keymap import known
+
+    assert all(known(key) for action in ACTIONS for key in action.keys.split(","))
+
+
+async def test_wrong_keys_are_one_notice(make_app):
+    from tests.tui.conftest import ready
+
+    async with make_app(keymap={"chat.hlep": "f8", "chat.new": "nokey"}).run_test() as pilot:
+        await ready(pilot)
+        [notice] = pilot.app._notifications
+        assert "chat.help" in notice.message
+
+
+def test_keys_come_from_config_toml(tmp_path):
+    from llmchat.config.reading import read_file
+
+    path = tmp_path / "config.toml"
+    path.write_text('[keys]\nchat.search = "ctrl+f"\n"chat.new" = ["f2", "f3"]\nchat.help = 1\n')
+    loaded = read_file(path)
+    assert loaded.settings.keys == {"chat.search": "ctrl+f", "chat.new": "f2,f3"}
+    assert len(loaded.problems) == 1

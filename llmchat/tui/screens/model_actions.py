@@ -20,10 +20,6 @@ from llmchat.values import ChatSettings, ModelFile
 if TYPE_CHECKING:
     from llmchat.core.runtime import Runtime
 
-STARTER = "smollm2:135m"
-"""Small enough for every machine; its wheel is on the package registry."""
-STARTER_BYTES = 98_000_000
-
 
 class ModelActions(ChatBase):
     """Ctrl+O, the welcome's list, and the model's part of the status line."""
@@ -82,12 +78,13 @@ class ModelActions(ChatBase):
         ]
         entries.sort(key=lambda entry: (not entry.loaded, not entry.current, entry.name.lower()))
         if not await asyncio.to_thread(self._starter, rt):
-            entries.append(ModelEntry(name=STARTER, size=STARTER_BYTES, pull=True))
+            starter = rt.models.starter()
+            entries.append(ModelEntry(name=starter.name, size=starter.size, pull=True))
         return entries
 
     def _starter(self, rt: "Runtime") -> ModelFile | None:
         try:
-            return rt.models.resolve(STARTER)
+            return rt.models.resolve(rt.models.starter().name)
         except LlmchatError:
             return None
 
