@@ -4,10 +4,14 @@ Owns the order of these and the exit code. Refuses to import anything of weight 
 has been answered: `llmchat --version` costs little more than starting Python.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 
 from llmchat import __version__
+
+_COMPLETE = "_LLMCHAT_COMPLETE"
+"""A shell's completion script asks, without words of ours; see `program.py`."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -16,7 +20,7 @@ def main(words: Sequence[str] | None = None) -> int:
     if given in (["--version"], ["-V"]):
         return _say_version()
     try:
-        if not given:  # the chat: click would only delay its first key, by 40 ms
+        if not given and _COMPLETE not in os.environ:  # click would delay the first key by 40 ms
             from llmchat.cli.open_tui import open_tui
 
             return open_tui()
