@@ -96,7 +96,9 @@ def test_replies_thinking_titles_and_search(home: Path, tmp_path: Path, whole: b
         t.type("words")
         t.wait_for(r"reply")
         t.press("escape")
-        t.wait_gone("Search every")
+        t.wait_gone("Esc close")
+        t.press("f4")
+        t.wait_for("This conversation")
         t.press("ctrl+q")
         assert t.wait_exit() == 0
         assert foreign(bytes(t.raw)) == []
