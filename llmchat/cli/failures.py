@@ -5,6 +5,7 @@ LLMCHAT_DEBUG=1; else a mistake of ours is written to the log folder and named i
 """
 
 import os
+import sys
 import time
 import traceback
 from contextlib import suppress
@@ -23,10 +24,14 @@ ENGINE_LINES = 5
 def explain(error: BaseException) -> int:
     """Say `error` on stderr and return the exit code it stands for. Never raises."""
     try:
-        return _explain(error)
-    except (ReaderGone, OSError):  # stderr itself is gone: only the code is left
+        code = _explain(error)
+        # What stdout could not take would be tried again at exit, and change the code to 120.
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (ReaderGone, OSError, ValueError):  # a stream is gone: only the code is left
         drop_streams()
         return _code(error)
+    return code
 
 
 def _explain(error: BaseException) -> int:

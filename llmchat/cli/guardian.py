@@ -74,7 +74,6 @@ class _Guard:
         if number in _ASKED_TO_LEAVE:
             self._asked = number
             signal.alarm(GRACE_SECONDS)
-            self._send(signal.SIGCONT)  # a stopped child could not hear it
         self._send(number)
 
     def _send(self, number: int) -> None:
@@ -92,7 +91,7 @@ class _Guard:
             self._stop_too()
 
     def _stop_too(self) -> None:
-        if self._asked:  # leaving: do not sleep on it
+        if self._asked:  # leaving: do not sleep on it; awake, the child hears what it was sent
             self._send(signal.SIGCONT)
             return
         if self._modes.changed:  # stopped in the middle (kill -STOP): the shell needs its modes

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -67,8 +68,12 @@ def say(terminal: Terminal, words: str) -> None:
 
 
 def wait_for_words(terminal: Terminal, model: str = "smollm2:135m") -> None:
-    """Wait until a reply has begun to show."""
-    terminal.wait_for(rf"▌ {model}\s*\n[^\n]*▌ \w+\W+\w+\W+\w+")
+    """Wait until a reply has begun to show, and is still being written."""
+    begun = re.compile(rf"▌ {model}\s*\n[^\n]*▌ \w+\W+\w+\W+\w+")
+    terminal.wait(
+        lambda: bool("Writing" in terminal.lines[-2] and begun.search(terminal.text)),
+        "words of a reply",
+    )
 
 
 def test_type_read_stop_switch_quit_and_find_it_again(models):

@@ -71,6 +71,7 @@ def test_no_size_breaks_it(home: Path, columns: int, lines: int):
         terminal.read(0.2)
         terminal.resize(100, 30)
         os.kill(terminal.process.pid, signal.SIGWINCH)
+        terminal.wait_for("Enter send")
         terminal.type("still here")
         terminal.wait_for("still here")
         terminal.press("ctrl+q")
