@@ -72,6 +72,8 @@ def test_no_size_breaks_it(home: Path, columns: int, lines: int):
         terminal.resize(100, 30)
         os.kill(terminal.process.pid, signal.SIGWINCH)
         terminal.wait_for("Enter send")
+        while terminal.read(0.3):  # until it has drawn the new size, once or twice
+            pass
         terminal.type("still here")
         terminal.wait_for("still here")
         terminal.press("ctrl+q")

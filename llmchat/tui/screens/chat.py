@@ -53,6 +53,8 @@ class ChatScreen(ViewActions, SettingsActions, ModelActions, ConversationActions
     VERTICAL_BREAKPOINTS = [(0, "-short"), (14, "-tall")]  # noqa: RUF012
 
     _opened = False
+    _typing = False
+    """The composer had the focus when the screen became too small to show it."""
 
     def compose(self) -> ComposeResult:
         """Everything that the first paint needs, and nothing that needs the Runtime."""
@@ -257,12 +259,25 @@ class ChatScreen(ViewActions, SettingsActions, ModelActions, ConversationActions
 
     def on_resize(self, event: events.Resize) -> None:
         """Below 20 x 6 there is no chat to be had: say so."""
-        self.set_class(event.size.width < 20 or event.size.height < 6, "-tiny")
+        tiny = event.size.width < 20 or event.size.height < 6
+        if tiny and not self.has_class("-tiny"):
+            self._typing = self.composer.has_focus
+        self.set_class(tiny, "-tiny")
         self.call_after_refresh(self._keep_focus)
 
     def _keep_focus(self) -> None:
         # Textual takes the focus from what a small size hides; keys must go somewhere after it.
-        if self.focused is None and self.is_current:
+        if not self.is_current or self.has_class("-tiny"):
+            return
+        if self.focused is None or self._typing:
+            self._typing = False
+            self.composer.focus()
+
+    def on_key(self, event: events.Key) -> None:
+        """Words typed while nothing has the focus belong to the composer."""
+        if self.focused is None and event.character is not None and event.is_printable:
+            event.stop()
+            self.composer.insert(event.character)
             self.composer.focus()
 
     @on(Composer.LeftUpwards)
