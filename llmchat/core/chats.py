@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 from msgspec import Struct
 
 from llmchat.core import carrying, prompting
+from llmchat.core.assigning import assignment_of, continuation_of, next_place
 from llmchat.core.exporting.formats import ExportKind
 from llmchat.core.sessions import ModelSource, Sessions
 from llmchat.core.settings import Resolved, SettingsService, with_engine_defaults
@@ -257,7 +258,7 @@ class Chats:
         def save() -> Assignment:
             store = self._store
             with store.db.transaction():
-                place = _leaf(store, id_) if isinstance(parent, Place) else parent
+                place = next_place(store, id_) if isinstance(parent, Place) else parent
                 title = title_from("".join(part.text for part in words if part.kind == "text"))
                 asked, replies = store.writer.begin(
                     id_,
@@ -265,7 +266,7 @@ class Chats:
                     question=words,
                     title=title if self._settings.settings.chat.titles == "words" else "",
                 )
-                return _assignment(store, id_, asked, replies, end=asked)
+                return assignment_of(store, id_, asked, replies, end=asked)
 
         return await self._start(save, once)
 
@@ -282,7 +283,7 @@ class Chats:
                 old = store.tree.get(message)
                 parent = old.parent if old.role == "assistant" else old.id
                 _, replies = store.writer.begin(old.conversation, parent, n=n)
-                return _assignment(store, old.conversation, None, replies, end=parent)
+                return assignment_of(store, old.conversation, None, replies, end=parent)
 
         return await self._start(save, once)
 
@@ -295,7 +296,7 @@ class Chats:
                 old = store.tree.get(message)
                 if old.role != "assistant":
                     raise UsageError("core.not_a_reply")
-                return _continuation(store, old, old.parts, store.writer.tokens([old.id]))
+                return continuation_of(store, old, old.parts, store.writer.tokens([old.id]))
 
         return await self._start(save, once)
 
@@ -319,12 +320,12 @@ class Chats:
             with store.db.transaction():
                 old = store.tree.get(message)
                 if rerun and old.role == "assistant":
-                    return _continuation(store, old, words)
+                    return continuation_of(store, old, words)
                 if rerun:
                     asked, replies = store.writer.begin(
                         old.conversation, old.parent, question=words
                     )
-                    return _assignment(store, old.conversation, asked, replies, end=asked)
+                    return assignment_of(store, old.conversation, asked, replies, end=asked)
                 fresh = store.tree.add(old.conversation, old.parent, old.role, words)
                 store.tree.set_active(old.conversation, fresh)
                 store.conversations.touch(old.conversation)
@@ -454,42 +455,3 @@ def as_parts(words: Words) -> tuple[Part, ...]:
     if isinstance(words, str):
         return (Part(kind="text", text=words),) if words.strip() else ()
     return tuple(words)
-
-
-def _leaf(store: Store, id_: str) -> str | None:
-    """Where the next message goes; beside a question that is being answered right now."""
-    leaf = store.conversations.get(id_).active_leaf
-    if leaf is None:
-        return None
-    message = store.tree.get(leaf)
-    if message.status != "streaming" or message.parent is None:
-        return leaf
-    return store.tree.get(message.parent).parent
-
-
-def _assignment(
-    store: Store, id_: str, question: str | None, replies: tuple[str, ...], *, end: str | None
-) -> Assignment:
-    branch = store.tree.branch(id_, end)
-    return Assignment(
-        conversation=store.conversations.get(id_),
-        question=None if question is None else store.tree.get(question),
-        replies=tuple(store.tree.get(reply) for reply in replies),
-        branch=branch,
-        kept=store.writer.tokens([m.id for m in branch if m.role == "assistant"]),
-    )
-
-
-def _continuation(
-    store: Store,
-    old: Message,
-    parts: tuple[Part, ...],
-    kept: prompting.KeptTokens | None = None,
-) -> Assignment:
-    """A version of a reply that goes on from `parts`; `kept`: its tokens, if they are unedited."""
-    _, replies = store.writer.begin(old.conversation, old.parent, first_parts=parts)
-    assignment = _assignment(store, old.conversation, None, replies, end=replies[0])
-    assignment.continuing = True
-    if kept and old.id in kept:
-        assignment.first_tokens = kept[old.id]
-    return assignment
