@@ -1,29 +1,24 @@
 """Conversations and turns, as the faces use them: `rt.chats`.
 
-Owns what each verb means for the tree and which turns run. SQL is the store's, asking a model is
-the turn's. Every method is a coroutine, because the store has a thread of its own.
+Owns which turns run and what each verb that asks a model means for the tree. What needs no model is
+`remembering.py`'s, asking one is the turn's.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from enum import Enum
 from typing import Any, Final, TypeVar
 
-from msgspec import Struct
-
-from llmchat.core import carrying, prompting
 from llmchat.core.assigning import assignment_of, continuation_of, next_place
-from llmchat.core.exporting.formats import ExportKind
+from llmchat.core.inforce import ContextUse, InForce
+from llmchat.core.remembering import Remembered
 from llmchat.core.sessions import ModelSource, Sessions
-from llmchat.core.settings import Resolved, SettingsService, with_engine_defaults
+from llmchat.core.settings import Resolved, SettingsService
 from llmchat.core.storing import StoreThread
 from llmchat.core.titles import title_from
 from llmchat.core.turn import Assignment, Services, Turn
-from llmchat.engine.protocol import ChatMessage, Messages
-from llmchat.errors import NotFound, StoreError, UsageError
+from llmchat.errors import StoreError, UsageError
 from llmchat.store.replies import Ending
-from llmchat.store.search import Hit, Within
-from llmchat.store.store import Store
 from llmchat.values import NOTHING_SET, ChatSettings, Conversation, Message, ModelFile, Part
 
 T = TypeVar("T")
@@ -40,20 +35,10 @@ LEAF: Final = Place.LEAF
 
 Words = str | Sequence[Part]
 
-Conversations = list[Conversation]
-Branch = list[Message]
-Hits = list[Hit]
 Turns = list[Turn]
 
 
-class ContextUse(Struct, frozen=True, kw_only=True):
-    """Tokens that a conversation takes, and may take."""
-
-    used: int
-    limit: int
-
-
-class Chats:
+class Chats(Remembered):
     """Every conversation, and the turns that run."""
 
     def __init__(
@@ -72,11 +57,11 @@ class Chats:
 
         `asked` is told each model that a turn is about to open.
         """
-        self._storage = storage
+        super().__init__(storage, "tui" if face == "tui" else "cli")
         self._models = models
         self._sessions = sessions
         self._settings = settings
-        self._source = "tui" if face == "tui" else "cli"
+        self._in_force = InForce(settings, models, sessions)
         self._notice = notice
         self._used = used
         self._asked = asked
@@ -84,102 +69,18 @@ class Chats:
         self._turns: dict[str, Turn] = {}
         self._starting: set[asyncio.Task[Any]] = set()
 
-    @property
-    def _store(self) -> Store:
-        return self._storage.store
-
-    # Conversations
-
-    async def create(
-        self,
-        *,
-        title: str = "",
-        settings: ChatSettings = NOTHING_SET,
-        source: str | None = None,
-    ) -> Conversation:
-        """A new, empty one. Without a title it is named from its first words."""
-        source = source or self._source
-        return await self._storage.call(
-            self._store.conversations.create, title=title, settings=settings, source=source
-        )
-
-    async def list(
-        self,
-        *,
-        limit: int = 200,
-        offset: int = 0,
-        include_cli: bool = False,
-        deleted: bool = False,
-    ) -> Conversations:
-        """The ones used last come first, pinned ones before."""
-        return await self._storage.call(
-            self._store.conversations.list,
-            limit=limit,
-            offset=offset,
-            include_cli=include_cli,
-            deleted=deleted,
-        )
-
-    async def get(self, id_: str) -> Conversation:
-        """By its id. Raises NotFound."""
-        return await self._storage.call(self._store.conversations.get, id_)
-
-    async def find(self, text: str) -> Conversation:
-        """By id, the beginning or end of one, or exact title. Raises NotFound."""
-        return await self._storage.call(self._store.conversations.find, text)
-
-    async def last(self, *, include_cli: bool = True) -> Conversation | None:
-        """The one used last."""
-        return await self._storage.call(self._store.conversations.last, include_cli=include_cli)
-
-    async def rename(self, id_: str, title: str) -> None:
-        """Give it a title."""
-        await self._storage.call(self._store.conversations.rename, id_, title)
-
-    async def pin(self, id_: str, pinned: bool) -> None:
-        """Keep it at the top, or not."""
-        await self._storage.call(self._store.conversations.pin, id_, pinned)
-
-    async def file_under(self, id_: str, folder: str | None) -> None:
-        """Put it into a folder, or none."""
-        await self._storage.call(self._store.conversations.file_under, id_, folder)
-
     async def delete(self, id_: str) -> None:
         """Mark it as deleted; its turns are stopped."""
         for turn in self.turns(id_):
             turn.cancel()
-        await self._storage.call(self._store.conversations.delete, id_)
+        await super().delete(id_)
 
-    async def undelete(self, id_: str) -> None:
-        """Take the mark away."""
-        await self._storage.call(self._store.conversations.undelete, id_)
-
-    async def configure(self, id_: str, settings: ChatSettings) -> Conversation:
-        """Replace this conversation's own settings, whole."""
-        return await self._storage.call(self._store.conversations.configure, id_, settings)
-
-    async def search(
-        self,
-        words: str,
-        *,
-        limit: int = 50,
-        model: str | None = None,
-        since: float | None = None,
-        until: float | None = None,
-    ) -> Hits:
-        """Everything ever said with these words, on any branch and in titles; see `Within`."""
-        within = Within(model=model, since=since, until=until)
-        return await self._storage.call(self._store.search, words, within, limit=limit)
-
-    def export(
-        self, ids: Sequence[str] | None = None, *, kind: ExportKind = "md", leaf: str | None = None
-    ) -> AsyncGenerator[str, None]:
-        """The pieces of a text that holds these conversations, or all; see `carrying.export`."""
-        return carrying.export(self._storage, ids, kind=kind, leaf=leaf)
-
-    async def import_(self, data: bytes, *, again: bool = False) -> carrying.ImportedAll:
-        """Add the conversations of a file; see `carrying.import_`."""
-        return await carrying.import_(self._storage, data, again=again)
+    async def delete_message(self, message: str) -> None:
+        """Mark a message and what follows it; the turns that write there are stopped."""
+        for turn in self.turns():
+            if message in {reply.id for reply in turn.replies}:
+                turn.cancel()
+        await super().delete_message(message)
 
     async def changed(self) -> bool:
         """Whether another process wrote to the store since this was last asked.
@@ -187,51 +88,7 @@ class Chats:
         To be asked every second or so: it also tries again to save what a full disk refused.
         """
         await self._save_late()
-        return await self._storage.call(self._store.changed)
-
-    # The tree
-
-    async def branch(self, id_: str, leaf: str | None = None) -> Branch:
-        """From the root to `leaf`, or to the active leaf."""
-
-        def read() -> Branch:
-            end = leaf or self._store.conversations.get(id_).active_leaf
-            return self._store.tree.branch(id_, end)
-
-        return await self._storage.call(read)
-
-    async def message(self, message: str) -> Message:
-        """One message. Raises NotFound."""
-        return await self._storage.call(self._store.tree.get, message)
-
-    async def select(self, message: str) -> Branch:
-        """Make the newest branch through a message the active one, and return it."""
-
-        def choose() -> Branch:
-            leaf = self._store.tree.select(message)
-            return self._store.tree.branch(self._store.tree.get(leaf).conversation, leaf)
-
-        return await self._storage.call(choose)
-
-    async def fork(self, message: str) -> Conversation:
-        """A new conversation with copies of the branch up to a message."""
-
-        def copy() -> Conversation:
-            fresh = self._store.tree.fork(message, source=self._source)
-            return self._store.conversations.get(fresh)
-
-        return await self._storage.call(copy)
-
-    async def delete_message(self, message: str) -> None:
-        """Mark a message and what follows it; the turns that write there are stopped."""
-        for turn in self.turns():
-            if message in {reply.id for reply in turn.replies}:
-                turn.cancel()
-        await self._storage.call(self._store.tree.delete, message)
-
-    async def undelete_message(self, message: str) -> None:
-        """Undo `delete_message`."""
-        await self._storage.call(self._store.tree.undelete, message)
+        return await super().changed()
 
     # Turns
 
@@ -414,40 +271,12 @@ class Chats:
         Without an id: for a conversation that is still to be, with what `once` sets for it.
         """
         conversation = await self.get(id_) if id_ is not None else None
-        found = self._settings.layers(conversation, once)
-        model = await asyncio.to_thread(self._model, found)
-        facts = None
-        if model is not None:
-            found = self._settings.layers(conversation, once, model.name)
-            session = self._sessions.live(model.identity)
-            facts = session.facts if session is not None else None
-        return with_engine_defaults(found, facts)
+        return await self._in_force.resolved(conversation, once)
 
-    def _model(self, found: Resolved) -> ModelFile | None:
-        try:
-            wanted = found.values.model
-            return self._models.resolve(wanted) if wanted else self._models.default()
-        except NotFound:
-            return None
-
-    async def count(self, id_: str, draft: str = "") -> ContextUse | None:
+    async def count(self, id_: str, draft: Words = "") -> ContextUse | None:
         """Tokens of the conversation with a draft below it; None when no model is loaded."""
-        conversation = await self.get(id_)
-        found = self._settings.layers(conversation)
-        model = await asyncio.to_thread(self._model, found)
-        session = None if model is None else self._sessions.live(model.identity)
-        if session is None:
-            return None
-        lines = prompting.lines(await self.branch(id_), found.values.system, {})
-        messages = [line.message for line in lines]
-        if draft:
-            messages.append(ChatMessage(role="user", content=draft))
-        if not messages:
-            return ContextUse(used=0, limit=session.facts.n_ctx)
-        kwargs = prompting.template_kwargs(found.values)
-        prompt = Messages(messages=tuple(messages), template_kwargs=kwargs)
-        counted = await session.count(prompt)
-        return ContextUse(used=counted.tokens, limit=session.facts.n_ctx)
+        conversation, branch = await self.get(id_), await self.branch(id_)
+        return await self._in_force.count(conversation, branch, as_parts(draft))
 
 
 def as_parts(words: Words) -> tuple[Part, ...]:

@@ -6,7 +6,7 @@ Judge a difference by eye, then update: `pytest tests/tui/test_snapshots.py --sn
 import pytest
 from msgspec.structs import replace
 
-from llmchat.core.chats import ContextUse
+from llmchat.core.inforce import ContextUse
 from llmchat.core.events import PromptRead
 from llmchat.engine.protocol import WorkerStatus
 from llmchat.errors import WorkerDied

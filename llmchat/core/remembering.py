@@ -1,0 +1,166 @@
+"""Conversations and their trees as they lie in the store: the half of `rt.chats` without a model.
+
+Owns reading, naming, filing, searching, forking, deleting, carrying in and out. Refuses turns,
+which are `chats.py`'s. Every method is a coroutine, because the store has a thread of its own.
+"""
+
+from collections.abc import AsyncGenerator, Sequence
+
+from llmchat.core import carrying
+from llmchat.core.exporting.formats import ExportKind
+from llmchat.core.storing import StoreThread
+from llmchat.store.search import Hit, Within
+from llmchat.store.store import Store
+from llmchat.values import NOTHING_SET, ChatSettings, Conversation, Message
+
+Conversations = list[Conversation]
+Branch = list[Message]
+Hits = list[Hit]
+
+
+class Remembered:
+    """Every conversation there is. `source`: who makes new ones, `tui` or `cli`."""
+
+    def __init__(self, storage: StoreThread, source: str) -> None:
+        self._storage = storage
+        self._source = source
+
+    @property
+    def _store(self) -> Store:
+        return self._storage.store
+
+    # Conversations
+
+    async def create(
+        self,
+        *,
+        title: str = "",
+        settings: ChatSettings = NOTHING_SET,
+        source: str | None = None,
+    ) -> Conversation:
+        """A new, empty one. Without a title it is named from its first words."""
+        source = source or self._source
+        return await self._storage.call(
+            self._store.conversations.create, title=title, settings=settings, source=source
+        )
+
+    async def list(
+        self,
+        *,
+        limit: int = 200,
+        offset: int = 0,
+        include_cli: bool = False,
+        deleted: bool = False,
+    ) -> Conversations:
+        """The ones used last come first, pinned ones before."""
+        return await self._storage.call(
+            self._store.conversations.list,
+            limit=limit,
+            offset=offset,
+            include_cli=include_cli,
+            deleted=deleted,
+        )
+
+    async def get(self, id_: str) -> Conversation:
+        """By its id. Raises NotFound."""
+        return await self._storage.call(self._store.conversations.get, id_)
+
+    async def find(self, text: str) -> Conversation:
+        """By id, the beginning or end of one, or exact title. Raises NotFound."""
+        return await self._storage.call(self._store.conversations.find, text)
+
+    async def last(self, *, include_cli: bool = True) -> Conversation | None:
+        """The one used last."""
+        return await self._storage.call(self._store.conversations.last, include_cli=include_cli)
+
+    async def rename(self, id_: str, title: str) -> None:
+        """Give it a title."""
+        await self._storage.call(self._store.conversations.rename, id_, title)
+
+    async def pin(self, id_: str, pinned: bool) -> None:
+        """Keep it at the top, or not."""
+        await self._storage.call(self._store.conversations.pin, id_, pinned)
+
+    async def file_under(self, id_: str, folder: str | None) -> None:
+        """Put it into a folder, or none."""
+        await self._storage.call(self._store.conversations.file_under, id_, folder)
+
+    async def delete(self, id_: str) -> None:
+        """Mark it as deleted."""
+        await self._storage.call(self._store.conversations.delete, id_)
+
+    async def undelete(self, id_: str) -> None:
+        """Take the mark away."""
+        await self._storage.call(self._store.conversations.undelete, id_)
+
+    async def configure(self, id_: str, settings: ChatSettings) -> Conversation:
+        """Replace this conversation's own settings, whole."""
+        return await self._storage.call(self._store.conversations.configure, id_, settings)
+
+    async def search(
+        self,
+        words: str,
+        *,
+        limit: int = 50,
+        model: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+    ) -> Hits:
+        """Everything ever said with these words, on any branch and in titles; see `Within`."""
+        within = Within(model=model, since=since, until=until)
+        return await self._storage.call(self._store.search, words, within, limit=limit)
+
+    def export(
+        self, ids: Sequence[str] | None = None, *, kind: ExportKind = "md", leaf: str | None = None
+    ) -> AsyncGenerator[str, None]:
+        """The pieces of a text that holds these conversations, or all; see `carrying.export`."""
+        return carrying.export(self._storage, ids, kind=kind, leaf=leaf)
+
+    async def import_(self, data: bytes, *, again: bool = False) -> carrying.ImportedAll:
+        """Add the conversations of a file; see `carrying.import_`."""
+        return await carrying.import_(self._storage, data, again=again)
+
+    async def changed(self) -> bool:
+        """Whether another process wrote to the store since this was last asked."""
+        return await self._storage.call(self._store.changed)
+
+    # The tree
+
+    async def branch(self, id_: str, leaf: str | None = None) -> Branch:
+        """From the root to `leaf`, or to the active leaf."""
+
+        def read() -> Branch:
+            end = leaf or self._store.conversations.get(id_).active_leaf
+            return self._store.tree.branch(id_, end)
+
+        return await self._storage.call(read)
+
+    async def message(self, message: str) -> Message:
+        """One message. Raises NotFound."""
+        return await self._storage.call(self._store.tree.get, message)
+
+    async def select(self, message: str) -> Branch:
+        """Make the newest branch through a message the active one, and return it."""
+
+        def choose() -> Branch:
+            leaf = self._store.tree.select(message)
+            return self._store.tree.branch(self._store.tree.get(leaf).conversation, leaf)
+
+        return await self._storage.call(choose)
+
+    async def fork(self, message: str) -> Conversation:
+        """A new conversation with copies of the branch up to a message."""
+
+        def copy() -> Conversation:
+            fresh = self._store.tree.fork(message, source=self._source)
+            return self._store.conversations.get(fresh)
+
+        return await self._storage.call(copy)
+
+    async def delete_message(self, message: str) -> None:
+        """Mark a message and what follows it."""
+        await self._storage.call(self._store.tree.delete, message)
+
+    async def undelete_message(self, message: str) -> None:
+        """Undo `delete_message`."""
+        await self._storage.call(self._store.tree.undelete, message)
