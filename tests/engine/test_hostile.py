@@ -125,14 +125,23 @@ async def test_the_frozen_frames_byte_for_byte(make_engine: MakeEngine, model: M
             sock.sendall(frame(b'{"type":"hello","id":0,"version":1,"client":"old","pid":1}'))
             sock.sendall(frame(b'{"type":"status","id":3}'))
             found = [receive(sock) for _ in range(3)]
+            sock.sendall(encode(Generate(id=9, prompt=chat("x\n#!words=100000;rate=100").prompt)))
             sock.sendall(frame(b'{"type":"shutdown","id":4,"if_idle":true}'))
+            while b'"id":4' not in (answer := receive(sock)):
+                pass
+            sock.sendall(frame(b'{"type":"shutdown","id":5}'))
+            while b'"id":5' not in (last := receive(sock)):
+                pass
             while receive(sock):
                 pass
-            return found
+            return [*found, answer, last]
 
-    welcome, _ready, status = await asyncio.to_thread(ask)
+    welcome, _ready, status, refused, done = await asyncio.to_thread(ask)
     assert msgspec.json.decode(welcome)["type"] == "welcome"
     assert msgspec.json.decode(status)["model"] == model.name
+    busy = msgspec.json.decode(refused)
+    assert (busy["type"], busy["id"], busy["code"]) == ("failed", 4, "busy")
+    assert msgspec.json.decode(done) == {"type": "done", "id": 5}
     await until(lambda: not session.alive)
 
 

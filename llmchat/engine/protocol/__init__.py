@@ -3,9 +3,9 @@
 Owns the types and one frame's encoding. Refuses sockets, processes and llama.cpp.
 
 A frame is 4 bytes of length, big endian, then that many bytes (at most 64 MiB) of MessagePack: one
-tagged struct. `Hello`, `Status` and `Shutdown`, and the events that answer them, are JSON instead
-(they begin with `{`, which no MessagePack map does) and are frozen for ever, so that an upgraded
-client can always list and stop old workers.
+tagged struct. `Hello`, `Status` and `Shutdown`, and the events that answer them (`Welcome`,
+`WorkerStatus`, `Done`, `Failed`), are JSON instead (they begin with `{`, which no MessagePack map
+does) and are frozen for ever, so that an upgraded client can always list and stop old workers.
 
 Every request has an id chosen by the client (> 0, unique on its connection); every event carries
 it. Events without a request (Plan, Loading, Ready, LoadFailed) carry 0. Late events for a finished

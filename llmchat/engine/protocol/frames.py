@@ -5,14 +5,15 @@ from typing import Final
 
 import msgspec
 
-from llmchat.engine.protocol.events import Event, Welcome, WorkerStatus
+from llmchat.engine.protocol.events import Done, Event, Failed, Welcome, WorkerStatus
 from llmchat.engine.protocol.requests import Hello, Request, Shutdown, StatusRequest
 from llmchat.errors import EngineError
 
 MAX_FRAME: Final = 64 * 1024 * 1024
 HEADER_BYTES: Final = 4
 _LENGTH: Final = struct.Struct(">I")
-_JSON_TYPES: Final = (Hello, StatusRequest, Shutdown, Welcome, WorkerStatus)
+_JSON_TYPES: Final = (Hello, StatusRequest, Shutdown, Welcome, WorkerStatus, Done, Failed)
+"""Frozen. Done and Failed answer Shutdown, among others: one form for all is simpler to keep."""
 
 
 class ProtocolError(EngineError):
@@ -24,7 +25,7 @@ _json = msgspec.json.Encoder()
 _requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
 _requests_json = msgspec.json.Decoder(Hello | StatusRequest | Shutdown)
 _events: msgspec.msgpack.Decoder[Event] = msgspec.msgpack.Decoder(Event)
-_events_json = msgspec.json.Decoder(Welcome | WorkerStatus)
+_events_json = msgspec.json.Decoder(Welcome | WorkerStatus | Done | Failed)
 
 
 def encode(message: Request | Event) -> bytes:
