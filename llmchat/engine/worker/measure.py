@@ -11,11 +11,11 @@ from typing import Final
 from llama_cpp import llama_cpp as lib
 from msgspec.structs import replace
 
+from llmchat.engine.placing import Sizes
 from llmchat.engine.worker import sizes
 from llmchat.engine.worker.capi import Pointer, model_text
 from llmchat.engine.worker.loader import ContextParams, ModelParams, open_context, open_model
 from llmchat.engine.worker.log import LogRing
-from llmchat.engine.worker.sizes import Sizes
 
 _WEIGHTLESS: Final = ModelParams(n_gpu_layers=0, no_alloc=True)
 

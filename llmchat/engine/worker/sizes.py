@@ -13,8 +13,8 @@ from functools import cache
 from typing import Final
 
 from llama_cpp import llama_cpp as lib
-from msgspec import Struct
 
+from llmchat.engine.placing import Sizes
 from llmchat.engine.worker.capi import Pointer
 from llmchat.engine.worker.devices import device_of_buffer, find_devices
 
@@ -22,19 +22,6 @@ _SYMBOL: Final = "_Z26llama_get_memory_breakdownPK13llama_context"
 _NODE: Final = struct.Struct("<QQQQ")
 """A tree node: color and padding, parent, left, right; then key and three sizes."""
 _MOST_NODES: Final = 64
-
-
-class Sizes(Struct, frozen=True):
-    """Bytes of one device."""
-
-    model: int = 0
-    context: int = 0
-    compute: int = 0
-
-    @property
-    def total(self) -> int:
-        """All of them."""
-        return self.model + self.context + self.compute
 
 
 class _Map(ctypes.Structure):

@@ -2,17 +2,9 @@
 
 import pytest
 
+from llmchat.engine.placing import DEFAULT_CTX, MARGIN, Measure, Model, Sizes, Try, place
 from llmchat.engine.protocol import Device
-from llmchat.engine.worker.fit import (
-    DEFAULT_CTX,
-    MARGIN,
-    Measure,
-    Model,
-    Try,
-    explain,
-    place,
-)
-from llmchat.engine.worker.sizes import Sizes
+from llmchat.engine.worker.fit import explain
 from llmchat.values import Wants
 
 GIB = 1 << 30

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from llama_cpp import llama_cpp as lib
 
+from llmchat.engine.placing import Sizes
 from llmchat.engine.protocol import Facts, Loading, Plan
 from llmchat.engine.worker import sizes
 from llmchat.engine.worker.capi import ABORTED, OK, Batch, CApiError, Context
@@ -132,7 +133,7 @@ def test_sizes_measured_without_memory_are_the_real_ones(starter: Path, log: Log
 
 
 def test_an_implausible_breakdown_is_not_believed():
-    assert not sizes.plausible({"CPU": sizes.Sizes(model=1 << 50)}, 90 << 20)
+    assert not sizes.plausible({"CPU": Sizes(model=1 << 50)}, 90 << 20)
     assert not sizes.plausible({}, 1)
     assert not sizes.plausible(None, 1)
 
