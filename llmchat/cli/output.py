@@ -133,11 +133,17 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     lines = [tuple(columns), *(tuple(clean_line(cell) for cell in row) for row in rows)]
     widths = [max(cells(line[i]) for line in lines) for i in range(len(columns))]
     for line in lines:
-        padded = [
-            text + " " * (width - cells(text) + GAP)
-            for text, width in zip(line[:-1], widths[:-1], strict=True)
-        ]
-        write_answer("".join(padded) + line[-1] + "\n")
+        table_line(line, widths)
+
+
+def table_line(line: Sequence[str], widths: Sequence[int]) -> None:
+    """One line of a table whose columns are so wide, cleaned; for rows that come one by one."""
+    clean_cells = [clean_line(cell) for cell in line]
+    padded = [
+        text + " " * (width - cells(text) + GAP)
+        for text, width in zip(clean_cells[:-1], widths[: len(line) - 1], strict=True)
+    ]
+    write_answer("".join(padded) + clean_cells[-1] + "\n")
 
 
 def cells(text: str) -> int:

@@ -5,6 +5,7 @@ never fails: a Tab must not print.
 """
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -58,6 +59,28 @@ class Whole(Kind):
     ) -> int:
         """The number, or a usage error."""
         return int(self._range.convert(value, param, ctx))  # type: ignore[arg-type]
+
+
+class Counts(Kind):
+    """Whole numbers from 1 on, each larger than the one before, with commas between: `1,2,4`."""
+
+    name = "n,n..."
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """The numbers, or a usage error."""
+        if isinstance(value, tuple):
+            return value
+        words = str(value).split(",")
+        numbers = [int(word) for word in words if word.strip().isdecimal()]
+        ordered = all(one < two for one, two in pairwise([0, *numbers, self._most + 1]))
+        if len(numbers) != len(words) or not ordered:
+            self.fail(say("cli.not_counts", value=value, most=self._most), param, ctx)
+        return tuple(numbers)
 
 
 class Duration(Kind):

@@ -24,6 +24,7 @@ COMMANDS = {
     "ps": "llmchat.cli.commands.ps:ps",
     "load": "llmchat.cli.commands.load:load",
     "stop": "llmchat.cli.commands.stop:stop",
+    "bench": "llmchat.cli.commands.bench:bench",
     "chats": "llmchat.cli.commands.chats:chats",
     "personas": "llmchat.cli.commands.personas:personas",
     "config": "llmchat.cli.commands.config:config",

@@ -41,6 +41,9 @@ class BackendStatus(Struct, frozen=True, kw_only=True):
     """Turns of the loop so far: a client can see it move."""
     n_ctx_used: int = 0
     sequences: int = 0
+    parked: int = 0
+    """Idle sequences whose state lies outside the pool, in RAM."""
+    parked_bytes: int = 0
 
 
 class Backend(Protocol):

@@ -103,7 +103,8 @@ def test_load_ps_and_stop(model: str, script, monkeypatch: pytest.MonkeyPatch):
     assert "context 512" in loaded.stderr
     assert "5 minutes" in loaded.stderr
     heading, row = run("ps").stdout.splitlines()
-    assert heading.split() == ["NAME", "ID", "SIZE", "PROCESSOR", "CONTEXT", "CLIENTS", "UNTIL"]
+    columns = ["NAME", "SIZE", "PROCESSOR", "CONTEXT", "SEQUENCES", "KV", "CLIENTS", "UNTIL"]
+    assert heading.split() == columns
     assert row.startswith(model)
     assert "4 minutes from now" in row
     stopped = run("stop", model)

@@ -3,12 +3,13 @@
 The other worker is no code of ours: a script that knows nothing but the frames, byte for byte.
 """
 
-import asyncio
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
+from llmchat.paths import Places, ensure_private
 from tests.engine.asking import until
 from tests.engine.conftest import MakeEngine
 
@@ -44,21 +45,30 @@ while True:
 """
 
 
-@pytest.mark.parametrize("state", ["idle", "busy"])
-async def test_a_worker_of_another_version(make_engine: MakeEngine, state: str):
+@pytest.fixture(params=["idle", "busy"])
+def state(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def other(places: Places, state: str) -> "Iterator[subprocess.Popen[str]]":
+    ensure_private(places.run)
+    command = [sys.executable, "-c", OTHER, str(places.run), "f" * 16, state]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield process
+        process.kill()
+
+
+async def test_a_worker_of_another_version(
+    make_engine: MakeEngine, other: "subprocess.Popen[str]", state: str
+):
     engine = make_engine()
-    engine.registry.prepare()
-    command = [sys.executable, "-c", OTHER, str(engine.registry.run), "f" * 16, state]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
-        try:
-            assert other.stdout is not None
-            assert await asyncio.to_thread(other.stdout.readline) == "ready\n"
-            [status] = await engine.live()
-            assert (status.pid, status.llmchat, status.state) == (other.pid, "9.9.9", state)
-            assert await engine.stop(other.pid) == (state == "idle")
-            if state == "busy":
-                assert await engine.stop(other.pid, force=True)
-            await until(lambda: other.poll() == 0)
-            assert await engine.live() == []
-        finally:
-            other.kill()
+    [status] = await engine.live()
+    assert (status.pid, status.llmchat, status.state) == (other.pid, "9.9.9", state)
+    assert await engine.stop(other.pid) == (state == "idle")
+    if state == "busy":
+        assert await engine.stop(other.pid, force=True)
+    await until(lambda: other.poll() == 0)
+    assert await engine.live() == []

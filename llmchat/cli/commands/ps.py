@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from llmchat.engine.protocol import WorkerStatus
 
-COLUMNS = ("NAME", "ID", "SIZE", "PROCESSOR", "CONTEXT", "CLIENTS", "UNTIL")
+COLUMNS = ("NAME", "SIZE", "PROCESSOR", "CONTEXT", "SEQUENCES", "KV", "CLIENTS", "UNTIL")
 
 
 @click.command(help=say("cli.about_ps"))
@@ -38,12 +38,28 @@ async def live() -> "Sequence[WorkerStatus]":
 def _row(status: "WorkerStatus") -> tuple[str, ...]:
     return (
         status.model,
-        status.identity[:12],
         size(status.size),
         status.processor,
         str(status.n_ctx),
-        str(len(status.clients)),
+        str(status.sequences),
+        kv(status),
+        ", ".join(status.clients) or "-",
         until(status),
+    )
+
+
+def kv(status: "WorkerStatus") -> str:
+    """Cells in use of the pool's, and what of idle conversations lies outside it."""
+    used = f"{status.n_ctx_used}/{status.pool}"
+    if not status.parked:
+        return used
+    size_outside = size(status.parked_bytes)
+    return say(
+        "cli.parked",
+        used=status.n_ctx_used,
+        pool=status.pool,
+        count=status.parked,
+        size=size_outside,
     )
 
 

@@ -55,6 +55,9 @@ class WorkerStatus(Struct, frozen=True, kw_only=True, tag="worker_status"):
     """Cells of the pool in use."""
     pool: int = 0
     sequences: int = 0
+    parked: int = 0
+    """Idle sequences whose state lies outside the pool, in RAM."""
+    parked_bytes: int = 0
     clients: tuple[str, ...] = ()
     """Who is connected, the asker left out."""
     idle_seconds: float = 0.0

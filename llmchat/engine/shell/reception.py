@@ -147,6 +147,8 @@ class Reception:
             n_ctx_used=status.n_ctx_used,
             pool=facts.pool if facts else 0,
             sequences=status.sequences,
+            parked=status.parked,
+            parked_bytes=status.parked_bytes,
             clients=tuple(connection.client for connection in others),
             idle_seconds=shell.idle_seconds(),
             keep_alive=shell.keep_alive.seconds,
