@@ -8,6 +8,7 @@ store has not becomes a conversation beside the old one.
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
+from functools import partial
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -15,6 +16,7 @@ from msgspec.structs import replace
 from llmchat.core.exporting import naming, reading
 from llmchat.core.exporting.branches import only, words
 from llmchat.core.exporting.formats import FORMATS, ExportKind
+from llmchat.core.held import listed
 from llmchat.core.storing import StoreThread
 from llmchat.core.titles import title_from
 from llmchat.errors import NotFound
@@ -66,10 +68,10 @@ async def export(
         NotFound: there is no such conversation, or no such message in it.
     """
     form = FORMATS[kind]
-    wanted = await storage.call(ids_of_all, storage.store) if ids is None else ids
+    wanted = await storage.call(ids_of_all, storage) if ids is None else ids
     before = form.begin
     for id_ in wanted:
-        text = await storage.call(text_of, storage.store, id_, kind, leaf)
+        text = await storage.about(id_, partial(text_of, id_=id_, kind=kind, leaf=leaf))
         yield before + text
         before = form.between
     yield form.end if wanted else form.begin + form.end
@@ -94,9 +96,9 @@ async def import_(storage: StoreThread, data: bytes, *, again: bool = False) -> 
     return ImportedAll(format=file.format, conversations=tuple(done), left_out=file.left_out)
 
 
-def ids_of_all(store: Store) -> list[str]:
+def ids_of_all(storage: StoreThread) -> list[str]:
     """Every conversation that is not deleted; the ones used last come last."""
-    found = store.conversations.list(limit=EVERYTHING, include_cli=True)
+    found = listed(storage, limit=EVERYTHING, offset=0, include_cli=True, deleted=False)
     return [conversation.id for conversation in reversed(found)]
 
 

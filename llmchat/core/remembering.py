@@ -6,7 +6,7 @@ which are `chats.py`'s. Every method is a coroutine, because the store has a thr
 
 from collections.abc import AsyncGenerator, Sequence
 
-from llmchat.core import carrying
+from llmchat.core import carrying, held
 from llmchat.core.exporting.formats import ExportKind
 from llmchat.core.storing import StoreThread
 from llmchat.store.search import Hit, Within
@@ -25,10 +25,6 @@ class Remembered:
         self._storage = storage
         self._source = source
 
-    @property
-    def _store(self) -> Store:
-        return self._storage.store
-
     # Conversations
 
     async def create(
@@ -40,8 +36,9 @@ class Remembered:
     ) -> Conversation:
         """A new, empty one. Without a title it is named from its first words."""
         source = source or self._source
-        return await self._storage.call(
-            self._store.conversations.create, title=title, settings=settings, source=source
+        return await self._storage.make(
+            None,
+            lambda store: store.conversations.create(title=title, settings=settings, source=source),
         )
 
     async def list(
@@ -54,7 +51,8 @@ class Remembered:
     ) -> Conversations:
         """The ones used last come first, pinned ones before."""
         return await self._storage.call(
-            self._store.conversations.list,
+            held.listed,
+            self._storage,
             limit=limit,
             offset=offset,
             include_cli=include_cli,
@@ -63,39 +61,41 @@ class Remembered:
 
     async def get(self, id_: str) -> Conversation:
         """By its id. Raises NotFound."""
-        return await self._storage.call(self._store.conversations.get, id_)
+        return await self._storage.about(id_, lambda store: store.conversations.get(id_))
 
     async def find(self, text: str) -> Conversation:
         """By id, the beginning or end of one, or exact title. Raises NotFound."""
-        return await self._storage.call(self._store.conversations.find, text)
+        return await self._storage.call(held.found, self._storage, text)
 
     async def last(self, *, include_cli: bool = True) -> Conversation | None:
         """The one used last."""
-        return await self._storage.call(self._store.conversations.last, include_cli=include_cli)
+        return await self._storage.call(held.last, self._storage, include_cli=include_cli)
 
     async def rename(self, id_: str, title: str) -> None:
         """Give it a title."""
-        await self._storage.call(self._store.conversations.rename, id_, title)
+        await self._storage.about(id_, lambda store: store.conversations.rename(id_, title))
 
     async def pin(self, id_: str, pinned: bool) -> None:
         """Keep it at the top, or not."""
-        await self._storage.call(self._store.conversations.pin, id_, pinned)
+        await self._storage.about(id_, lambda store: store.conversations.pin(id_, pinned))
 
     async def file_under(self, id_: str, folder: str | None) -> None:
         """Put it into a folder, or none."""
-        await self._storage.call(self._store.conversations.file_under, id_, folder)
+        await self._storage.about(id_, lambda store: store.conversations.file_under(id_, folder))
 
     async def delete(self, id_: str) -> None:
         """Mark it as deleted."""
-        await self._storage.call(self._store.conversations.delete, id_)
+        await self._storage.about(id_, lambda store: store.conversations.delete(id_))
 
     async def undelete(self, id_: str) -> None:
         """Take the mark away."""
-        await self._storage.call(self._store.conversations.undelete, id_)
+        await self._storage.about(id_, lambda store: store.conversations.undelete(id_))
 
     async def configure(self, id_: str, settings: ChatSettings) -> Conversation:
         """Replace this conversation's own settings, whole."""
-        return await self._storage.call(self._store.conversations.configure, id_, settings)
+        return await self._storage.about(
+            id_, lambda store: store.conversations.configure(id_, settings)
+        )
 
     async def search(
         self,
@@ -108,7 +108,7 @@ class Remembered:
     ) -> Hits:
         """Everything ever said with these words, on any branch and in titles; see `Within`."""
         within = Within(model=model, since=since, until=until)
-        return await self._storage.call(self._store.search, words, within, limit=limit)
+        return await self._storage.call(held.hits, self._storage, words, within, limit=limit)
 
     def export(
         self, ids: Sequence[str] | None = None, *, kind: ExportKind = "md", leaf: str | None = None
@@ -121,46 +121,54 @@ class Remembered:
         return await carrying.import_(self._storage, data, again=again)
 
     async def changed(self) -> bool:
-        """Whether another process wrote to the store since this was last asked."""
-        return await self._storage.call(self._store.changed)
+        """Whether the store was written to since this was last asked, by another process or late.
+
+        To be asked every second or so: it also writes back what the disk had refused.
+        """
+        settled = await self._storage.settle()
+        return await self._storage.call(self._storage.store.changed) or settled
+
+    @property
+    def unsaved(self) -> tuple[str, ...]:
+        """Ids of the conversations that go on in memory, because the disk takes nothing."""
+        return self._storage.held
 
     # The tree
 
     async def branch(self, id_: str, leaf: str | None = None) -> Branch:
         """From the root to `leaf`, or to the active leaf."""
 
-        def read() -> Branch:
-            end = leaf or self._store.conversations.get(id_).active_leaf
-            return self._store.tree.branch(id_, end)
+        def read(store: Store) -> Branch:
+            end = leaf or store.conversations.get(id_).active_leaf
+            return store.tree.branch(id_, end)
 
-        return await self._storage.call(read)
+        return await self._storage.about(id_, read)
 
     async def message(self, message: str) -> Message:
         """One message. Raises NotFound."""
-        return await self._storage.call(self._store.tree.get, message)
+        return await self._storage.about(message, lambda store: store.tree.get(message))
 
     async def select(self, message: str) -> Branch:
         """Make the newest branch through a message the active one, and return it."""
 
-        def choose() -> Branch:
-            leaf = self._store.tree.select(message)
-            return self._store.tree.branch(self._store.tree.get(leaf).conversation, leaf)
+        def choose(store: Store) -> Branch:
+            leaf = store.tree.select(message)
+            return store.tree.branch(store.tree.get(leaf).conversation, leaf)
 
-        return await self._storage.call(choose)
+        return await self._storage.about(message, choose)
 
     async def fork(self, message: str) -> Conversation:
         """A new conversation with copies of the branch up to a message."""
 
-        def copy() -> Conversation:
-            fresh = self._store.tree.fork(message, source=self._source)
-            return self._store.conversations.get(fresh)
+        def copy(store: Store) -> Conversation:
+            return store.conversations.get(store.tree.fork(message, source=self._source))
 
-        return await self._storage.call(copy)
+        return await self._storage.make(message, copy)
 
     async def delete_message(self, message: str) -> None:
         """Mark a message and what follows it."""
-        await self._storage.call(self._store.tree.delete, message)
+        await self._storage.about(message, lambda store: store.tree.delete(message))
 
     async def undelete_message(self, message: str) -> None:
         """Undo `delete_message`."""
-        await self._storage.call(self._store.tree.undelete, message)
+        await self._storage.about(message, lambda store: store.tree.undelete(message))

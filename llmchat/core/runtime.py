@@ -5,6 +5,7 @@ the turns, saves what they have, lets go of the models and closes the store. No 
 program, or a test, has as many as it makes.
 """
 
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -38,13 +39,16 @@ class Runtime:
         save: bool = True,
     ) -> None:
         self.notices: list[str] = []
+        self._told = 0
         self._places = places
         self._face = face
         self._environ = environ
         self._save = save
         self._engine = engine
         self._last_model: str | None = None
-        self._storage = StoreThread()
+        self._storage = StoreThread(
+            face=face, notice=self.notices.append, refuges=_refuges(places, save)
+        )
         self.settings = SettingsService(places, environ, flags)
         self.settings.on_problem = told_once(self.notices.append)
         self.models = build_models(
@@ -88,6 +92,11 @@ class Runtime:
             finally:
                 await self._storage.close()
 
+    def news(self) -> list[str]:
+        """The notices since this was last asked; there may be some more after the end."""
+        fresh, self._told = self.notices[self._told :], len(self.notices)
+        return fresh
+
     def _open_store(self) -> Store:
         if not self._save:
             return memory_store(self._face)
@@ -111,6 +120,13 @@ class Runtime:
 
     def _note_model(self, name: str) -> None:
         self._last_model = name
+
+
+def _refuges(places: Places, save: bool) -> list[Path]:
+    """Folders, perhaps on other disks, for what the store's disk does not take at the end."""
+    if not save:
+        return []
+    return [places.data, places.state, places.cache, Path.home(), Path(tempfile.gettempdir())]
 
 
 def build_models(

@@ -126,10 +126,13 @@ def write_whole(db: Database, saved: SavedConversation) -> None:
             ),
         )
         for message in saved.messages:
-            _write_message(db, saved.id, message)
+            write_message(db, saved.id, message, parent=message.parent)
 
 
-def _write_message(db: Database, conversation: str, message: SavedMessage) -> None:
+def write_message(
+    db: Database, conversation: str, message: SavedMessage, *, parent: str | None
+) -> None:
+    """Add one message below `parent`, which is there. Part of a transaction."""
     seq = next_seq(db)
     db.write(
         """INSERT INTO message
@@ -139,7 +142,7 @@ def _write_message(db: Database, conversation: str, message: SavedMessage) -> No
             seq,
             message.id,
             conversation,
-            message.parent,
+            parent,
             message.role,
             message.status,
             message.created,

@@ -76,6 +76,8 @@ class LlmchatApp(ThemedApp):
         self.places = places
         self.failure: LlmchatError | None = None
         """Why the Runtime could not be opened; said once the terminal is itself again."""
+        self.last_news: list[str] = []
+        """What the Runtime said while it was closed; said then too."""
         self._make_runtime = make_runtime
         self._conversation, self._model = conversation, model
         self._keymap_of_user, self._wrong_keys = check(keymap or {})
@@ -127,7 +129,9 @@ class LlmchatApp(ThemedApp):
     async def on_unmount(self) -> None:
         """Close the Runtime: turns are stopped, their text is kept."""
         if self._runtime is not None and self._runtime.done():
-            await self._runtime.result().__aexit__(None, None, None)
+            runtime = self._runtime.result()
+            await runtime.__aexit__(None, None, None)
+            self.last_news = runtime.news()
 
     def exit(
         self, result: None = None, return_code: int = 0, message: RenderableType | None = None
@@ -169,9 +173,11 @@ def run_tui(
     keys = read_file(places.config_file).settings.keys
     app = LlmchatApp(make_runtime, places, conversation=conversation, model=model, keymap=keys)
     asyncio.run(_run(app))
+    words = list(app.last_news)
     if app.failure is not None:
-        words = f"{app.failure.sentence}\n{app.failure.hint or ''}".strip()
-        sys.stderr.write("\n".join(clean_line(line) for line in words.splitlines()) + "\n")
+        words += [app.failure.sentence, *filter(None, [app.failure.hint])]
+    for line in words:
+        sys.stderr.write(clean_line(line) + "\n")
     return app.return_code or 0
 
 

@@ -2,9 +2,8 @@ import asyncio
 
 import pytest
 
-from llmchat.core.events import TurnFinished
 from llmchat.core.turn import Turn
-from llmchat.errors import NotFound, StoreError, UsageError, WorkerDied
+from llmchat.errors import NotFound, UsageError, WorkerDied
 from llmchat.values import ChatSettings, Message, Part, Sampling
 
 
@@ -78,7 +77,7 @@ async def test_a_reply_that_went_on_has_the_tokens_of_both_parts(rt):
     chat = await rt.chats.create()
     reply = await said(rt, chat, "q\n#!say=one two")
     (longer,) = await (await rt.chats.continue_(reply.id)).wait()
-    writer = rt.chats._store.writer
+    writer = rt._storage.store.writer
     first = writer.tokens([reply.id])[reply.id]
     both = writer.tokens([longer.id])[longer.id]
     assert both == (first[0], first[1] * 2)
@@ -227,34 +226,6 @@ async def test_counting_needs_a_loaded_model(open_runtime):
             assert use.limit == 500
             assert use.used > 6
     await turn.wait()
-
-
-async def test_a_disk_that_is_full_stops_nothing_that_runs(rt):
-    chat = await rt.chats.create()
-    turn = await rt.chats.send(chat.id, "q\n#!words=40;rate=40")
-    store = rt.chats._store
-
-    def fill() -> None:
-        (pages,) = store.db.one("PRAGMA page_count")
-        store.db.read(f"PRAGMA max_page_count = {pages}")
-        store.db.transaction = _full
-
-    def _full():
-        raise StoreError("store.full", path="the disk")
-
-    await rt.chats._storage.call(fill)
-    (reply,) = await turn.wait()
-    assert len(reply.text.split()) == 40
-    assert any("full" in notice for notice in rt.notices)
-    with pytest.raises(StoreError):
-        await rt.chats.send(chat.id, "more")
-    assert await rt.chats.changed() is False
-    assert (await rt.chats.message(reply.id)).status == "streaming"
-    await rt.chats._storage.call(lambda: store.db.__dict__.pop("transaction"))
-    await rt.chats.changed()  # asked every second or so: what could not be saved is saved
-    assert (await rt.chats.message(reply.id)).text == reply.text
-    assert isinstance([e async for e in turn.events()][-1], TurnFinished)
-    assert (await said(rt, chat, "more\n#!say=ok")).text == "ok"
 
 
 async def test_attached_text_is_sent_with_its_name(rt):

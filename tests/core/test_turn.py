@@ -79,7 +79,7 @@ async def test_a_reply_says_how_it_came_to_be(rt, model_path):
 async def test_the_second_turn_sends_the_first_with_its_tokens(rt):
     chat = await rt.chats.create()
     (first,) = await (await rt.chats.send(chat.id, "one")).wait()
-    kept = rt.chats._store.writer.tokens([first.id])
+    kept = rt._storage.store.writer.tokens([first.id])
     assert kept[first.id][0] == "scripted"
     await (await rt.chats.send(chat.id, "two")).wait()
     assert [message.role for message in await rt.chats.branch(chat.id)] == [
@@ -132,7 +132,7 @@ async def test_a_stopped_reply_keeps_its_counts_and_its_tokens(rt):
     assert made.usage.completion_tokens == len(reply.text.split()) > 0
     assert made.usage.prompt_tokens > 0
     assert made.timings.generation > 0
-    vocab, tokens = rt.chats._store.writer.tokens([reply.id])[reply.id]
+    vocab, tokens = rt._storage.store.writer.tokens([reply.id])[reply.id]
     assert (vocab, len(tokens)) == ("scripted", made.usage.completion_tokens)
     assert "".join(event.text for event in of(await kinds(turn), TextAdded)) == reply.text
 

@@ -109,6 +109,8 @@ class FakeTurn:
 
 
 class FakeChats:
+    unsaved: tuple[str, ...] = ()
+
     def __init__(self) -> None:
         self.conversations: dict[str, Conversation] = {}
         self.messages: dict[str, Message] = {}
@@ -365,6 +367,11 @@ class FakeRuntime:
         self.settings = FakeSettings()
         self.notices: list[str] = []
         self.closed = False
+
+    def news(self) -> list[str]:
+        fresh = self.notices[:]
+        self.notices.clear()
+        return fresh
 
     async def __aenter__(self) -> Self:
         return self

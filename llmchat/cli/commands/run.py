@@ -117,7 +117,7 @@ class Ask:
         flags = replace(self.flags, model=model) if model else self.flags
         async with open_runtime("run", flags=flags, save=save) as runtime:
             chat = await self._chat(runtime, model)
-            for notice in runtime.notices:
+            for notice in runtime.news():
                 note(notice)
             turn = await runtime.chats.send(chat.id, self.parts)
             follower = Follower(
@@ -128,6 +128,8 @@ class Ask:
                 thinking=not self.given["hidethinking"],
             )
             reply = await follower.follow()
+        for notice in runtime.news():  # of the store, which may have had no room for this
+            note(notice)
         self._say_after(reply)
         return self._code(reply, follower.stopped_by)
 

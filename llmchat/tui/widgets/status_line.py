@@ -51,6 +51,8 @@ class StatusLine(Widget):
     """What it does, in a word or two."""
     busy: reactive[bool] = reactive(False)
     """Whether the state is something that passes."""
+    unsaved: reactive[bool] = reactive(False)
+    """Whether something is only in memory, because the disk takes nothing."""
 
     def render(self) -> Content:
         """The left parts that fit, and the state on the right."""
@@ -68,6 +70,8 @@ class StatusLine(Widget):
 
     def _parts(self) -> list[Content]:
         parts = [Content.styled(self.model or say("tui.no_model"), "$foreground")]
+        if self.unsaved:
+            parts.insert(0, Content.styled(say("tui.unsaved"), "$meter-full"))
         if self.context is not None:
             parts.append(gauge(*self.context))
         if self.processor:
