@@ -1,0 +1,174 @@
+"""The states of one model in its circumstances: which of them a prompt begins with, in and out.
+
+Owns finding by the chain, exact comparison of tokens, and writing one state whole. What of a state
+may be used at another length than its own is asked of the caller, who knows the model's memory.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from llmchat.engine.disk import entry
+from llmchat.engine.disk.entry import Bytes, Damaged, Meta, Snapshot
+from llmchat.engine.disk.folder import Folder, Temporary
+from llmchat.engine.disk.keys import BLOCK, as_tokens, chain, common_links, name_of
+from llmchat.errors import ConfigError
+
+Usable = Callable[[int, int, int], int]
+"""(tokens of the state, its pos_min, leading tokens in common) to tokens that may be taken over."""
+
+_CHUNK = 4 * 1024 * 1024
+
+
+class Candidate(Struct, frozen=True, kw_only=True):
+    """An entry that fits a prompt, not read yet. `at_least` of its tokens can be taken over."""
+
+    meta: Meta
+    at_least: int
+    whole: bool
+    """The prompt begins with all of its tokens."""
+
+
+class Found(Struct, frozen=True, kw_only=True):
+    """A state out of the folder: checked, byte for byte what was put in."""
+
+    meta: Meta
+    tokens: list[int]
+    state: Bytes
+    whole: bool
+
+
+class Shelf:
+    """What one worker takes and puts. The methods that write are for one thread at a time."""
+
+    def __init__(self, folder: Folder, circumstances: str) -> None:
+        self.folder = folder
+        self._circumstances = circumstances
+
+    def find(
+        self, tokens: Sequence[int], usable: Usable, *, more_than: int = 0
+    ) -> Candidate | None:
+        """The entry that spares a prompt the most tokens; None where none spares `more_than`.
+
+        `tokens`: the prompt without its last token, which must be computed for its logits anyway.
+        """
+        entries = [meta for meta in self.folder.entries() if self._is_mine(meta)]
+        if not entries:
+            return None
+        links = chain(self._circumstances, tokens)
+        best: Candidate | None = None
+        for meta in entries:
+            candidate = self._candidate(meta, tokens, links, usable)
+            if candidate.at_least > (best.at_least if best else more_than):
+                best = candidate
+        return best
+
+    def _is_mine(self, meta: Meta) -> bool:
+        return meta.circumstances == self._circumstances
+
+    def _candidate(
+        self, meta: Meta, tokens: Sequence[int], links: Sequence[bytes], usable: Usable
+    ) -> Candidate:
+        shared = BLOCK * common_links(meta.links, links)
+        whole = meta.n_tokens - shared < BLOCK and self._begins_with(tokens, meta)
+        common = meta.n_tokens if whole else min(shared, meta.n_tokens - 1)
+        return Candidate(
+            meta=meta, at_least=usable(meta.n_tokens, meta.pos_min, common), whole=whole
+        )
+
+    def _begins_with(self, tokens: Sequence[int], meta: Meta) -> bool:
+        if meta.n_tokens > len(tokens):
+            return False
+        return name_of(self._circumstances, tokens[: meta.n_tokens]) == meta.name
+
+    def read(self, candidate: Candidate) -> Found | None:
+        """A candidate's state. None: it is gone, or it was wrong and is forgotten."""
+        meta = candidate.meta
+        try:
+            tokens, state = entry.read_state(self.folder.path, meta)
+            if name_of(self._circumstances, tokens) != meta.name:
+                raise Damaged("other tokens than its name says")
+        except FileNotFoundError:
+            return None
+        except (OSError, Damaged, MemoryError):
+            self.discard(meta)
+            return None
+        return Found(meta=meta, tokens=tokens, state=state, whole=candidate.whole)
+
+    def discard(self, meta: Meta) -> None:
+        """Forget an entry: it was wrong, or llama.cpp would not have it."""
+        try:
+            self.folder.discard(meta)
+        except (OSError, ConfigError):
+            return
+
+    def put(self, snapshot: Snapshot, stopped: Callable[[], bool] = lambda: False) -> bool:
+        """Write a state. False: there was no room, nobody may know it, or `stopped` said so.
+
+        Raises:
+            OSError: the medium is full or broken; nothing of it is left.
+            ConfigError: the folder cannot be used.
+        """
+        name = name_of(self._circumstances, snapshot.tokens)
+        if self.folder.touch(name, snapshot.tag, whole=True):
+            return True
+        head = as_tokens(snapshot.tokens).tobytes()
+        size = len(head) + snapshot.state.nbytes
+        temporary = self.folder.begin(name, size, snapshot.tag)
+        if temporary is None:
+            return False
+        with temporary.file:
+            try:
+                checksum = _write(temporary, [memoryview(head), snapshot.state.data], stopped)
+                if checksum is None:
+                    temporary.drop()
+                    return False
+                meta = self._meta(name, snapshot, size, checksum)
+                return self.folder.commit(temporary, meta, self._replaced_by(snapshot))
+            except OSError:
+                temporary.drop()
+                raise
+
+    def _meta(self, name: str, snapshot: Snapshot, size: int, checksum: str) -> Meta:
+        return Meta(
+            name=name,
+            circumstances=self._circumstances,
+            n_tokens=len(snapshot.tokens),
+            links=chain(self._circumstances, snapshot.tokens),
+            pos_min=snapshot.pos_min,
+            size=size,
+            checksum=checksum,
+            tags=(snapshot.tag,),
+            seconds=snapshot.seconds,
+        )
+
+    def _replaced_by(self, snapshot: Snapshot) -> Callable[[Meta], bool]:
+        """Shorter states of the same conversation, and of no other, that the new one contains."""
+
+        def replaced(meta: Meta) -> bool:
+            return (
+                snapshot.replaces_shorter
+                and self._is_mine(meta)
+                and meta.tags == (snapshot.tag,)
+                and self._begins_with(snapshot.tokens, meta)
+            )
+
+        return replaced
+
+
+def _write(
+    temporary: Temporary, parts: Sequence[memoryview], stopped: Callable[[], bool]
+) -> str | None:
+    """Write the parts; their sha256, or None when told to stop."""
+    digest = hashlib.sha256()
+    for part in parts:
+        for start in range(0, len(part), _CHUNK):
+            if stopped():
+                return None
+            chunk = part[start : start + _CHUNK]
+            digest.update(chunk)
+            written = 0
+            while written < len(chunk):
+                written += temporary.file.write(chunk[written:])
+    return digest.hexdigest()
