@@ -16,6 +16,7 @@ from pathlib import Path
 
 from llmchat.errors import HubError, Interrupted
 from llmchat.hub.answers import GIT_SHA1, SHA256, safe_path
+from llmchat.hub.spans import bytes_here
 
 PART_SUFFIX = ".llmchat-part"
 _POLL = 0.1
@@ -58,10 +59,7 @@ class RepoFolder:
 
     def partial(self, digest: str) -> int:
         """Bytes of it that an earlier pull left."""
-        try:
-            return self.part(digest).lstat().st_size
-        except OSError:
-            return 0
+        return bytes_here(self.part(digest))
 
     @contextmanager
     def locked(

@@ -6,6 +6,7 @@ value that `answers.py` does not pass. Protocol: what huggingface_hub 2.4.0 asks
 """
 
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from llmchat.hub.answers import (
 )
 from llmchat.hub.config import HubConfig, is_loopback
 from llmchat.hub.retry import Transient
+from llmchat.hub.stopping import stoppable
 
 MAX_JSON = 16 * 1024 * 1024
 MAX_PAGES = 100
@@ -115,6 +117,23 @@ class HubClient:
                 raise bad_answer("Link", following)
         raise HubError("hub.too_many_files", repo=repo, limit=MAX_ENTRIES)
 
+    def body(self, tail: str, repo: str) -> tuple[bytes, str | None]:
+        """What the endpoint answers at `tail` (`/api/...`), at most 16 MiB, and its next page.
+
+        The next page is a tail again; one that leads to another origin is an answer we refuse.
+
+        Raises:
+            NotFound, HubError, Transient: see `commit`.
+        """
+        url = f"{self.config.endpoint}{tail}"
+        body, following = self._json(url, repo)
+        if following is None:
+            return body, None
+        target = urljoin(url, following)
+        if _origin(target) != self._origin or not target.startswith(self.config.endpoint + "/"):
+            raise bad_answer("Link", following)
+        return body, target.removeprefix(self.config.endpoint)
+
     def locate(self, repo: str, commit: str, path: str, *, timeout: float | None = None) -> Located:
         """Ask where a file's bytes are, and what the hub says they are.
 
@@ -146,19 +165,22 @@ class HubClient:
         raise bad_answer("redirects", url)
 
     @contextmanager
-    def stream(self, url: str, start: int) -> Iterator[httpx2.Response]:
-        """The bytes at `url` from `start` on: an answer of status 200 or 206.
+    def stream(
+        self, url: str, start: int, end: int, size: int, *stops: threading.Event
+    ) -> Iterator[httpx2.Response]:
+        """Bytes `[start, end)` of the `size` at `url`: an answer of status 200 or 206.
 
         Raises:
             HubError: it cannot be had. Transient: try again, best with a new address.
+            Interrupted: one of `stops` was set before there was an answer.
         """
-        headers = {"Range": f"bytes={start}-"} if start else {}
+        headers = _range(start, end, size)
         for _ in range(MAX_REDIRECTS + 1):
             with _transport_errors():
                 request = self._http.build_request(
                     "GET", url, headers=headers | self._authorization(url)
                 )
-                response = self._http.send(request, stream=True)
+                response = self._opened(request, stops)
             try:
                 if response.status_code in _REDIRECTS:
                     url = self._target(url, response.headers.get("location"))
@@ -170,6 +192,15 @@ class HubClient:
             finally:
                 response.close()
         raise bad_answer("redirects", url)
+
+    def _opened(
+        self, request: httpx2.Request, stops: tuple[threading.Event, ...]
+    ) -> httpx2.Response:
+        return stoppable(
+            lambda: self._http.send(request, stream=True),
+            *stops,
+            dispose=lambda response: response.close(),
+        )
 
     def _api(self, tail: str) -> str:
         return f"{self.config.endpoint}/api/models/{tail}"
@@ -248,6 +279,12 @@ def _origin(url: str) -> tuple[str, str, int]:
     address = urlsplit(url)
     default = 443 if address.scheme == "https" else 80
     return address.scheme, (address.hostname or "").lower(), address.port or default
+
+
+def _range(start: int, end: int, size: int) -> dict[str, str]:
+    if end < size:
+        return {"Range": f"bytes={start}-{end - 1}"}
+    return {"Range": f"bytes={start}-"} if start else {}
 
 
 def _busy(answer: httpx2.Response) -> Transient:

@@ -37,6 +37,14 @@ class HubConfig:
     backoff: float = 0.5
     """Seconds before the second try; doubles up to `max_backoff`."""
     max_backoff: float = 8.0
+    connections: int = 4
+    """Most connections that fetch one file."""
+    step: int = 16 * 1024 * 1024
+    """Bytes that each of several connections claims at a time: the first hole stays near."""
+    fast: float = 60e6
+    """Bytes a second above which no other connection joins."""
+    grow_after: float = 1.0
+    """Seconds between two looks at whether another one should."""
 
 
 def find_config(environ: Mapping[str, str]) -> HubConfig:

@@ -1,35 +1,44 @@
-"""The bytes of one file until they are whole: appended, hashed as they come, proven, published.
+"""The bytes of one file until they are whole: written where they belong, then given their name.
 
-Owns `blobs/<digest>.llmchat-part`. Whoever uses it holds the blob's lock. Refuses to publish
-anything whose hash is not the one that was asked for.
+Owns `blobs/<digest>.llmchat-part` and, while there are holes in it, its journal. Whoever uses it
+holds the blob's lock; several threads may write. Refuses to publish what nobody has proven.
 """
 
 import errno
-import hashlib
 import os
 import stat
 import threading
-from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from llmchat.errors import HubError, Interrupted
+from llmchat.errors import HubError
 from llmchat.hub.cache import RepoFolder, sync_folder, writable
 from llmchat.hub.plan import PlannedFile
+from llmchat.hub.spans import Spans, journal_of, read_spans, write_journal
 
 CHUNK = 1024 * 1024
+_NOTE_EVERY = 256 * 1024
+"""Bytes that may be written before the journal says so: a kill loses them."""
 
 
 class PartFile:
-    """A partial file, open for appending. `length` bytes of it are hashed."""
+    """A partial file, open for writing at any place."""
 
     def __init__(self, folder: RepoFolder, file: PlannedFile) -> None:
         self._folder = folder
-        self._file = file
+        self.file = file
         self._path = folder.part(file.digest)
-        self.length = 0
-        self._descriptor = self._open()
-        self._hash = self._new_hash()
+        self._lock = threading.Lock()
+        self._journal: int | None = None
+        self._unnoted = 0
+        self._durable = 0
+        self.descriptor = self._open()
+        length = os.fstat(self.descriptor).st_size
+        self._spans = read_spans(self._path, length)
+        if length > file.size:  # of another time: no use
+            self.start_again()
+        elif self._spans.front != length:
+            self._open_journal()
 
     def __enter__(self) -> Self:
         return self
@@ -40,7 +49,37 @@ class PartFile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        os.close(self._descriptor)
+        if self._journal is not None:
+            os.close(self._journal)
+        os.close(self.descriptor)
+
+    @property
+    def here(self) -> int:
+        """Bytes that are here, wherever they lie."""
+        with self._lock:
+            return self._spans.total
+
+    @property
+    def front(self) -> int:
+        """Bytes from the beginning without a hole."""
+        with self._lock:
+            return self._spans.front
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is missing."""
+        return self.front == self.file.size
+
+    def gaps(self) -> list[tuple[int, int]]:
+        """What is missing, `[start, end)` in order."""
+        with self._lock:
+            return self._spans.gaps(self.file.size)
+
+    @property
+    def scattered(self) -> bool:
+        """Whether something lies beyond a hole."""
+        with self._lock:
+            return self._spans.front != self._spans.total
 
     def _open(self) -> int:
         self._folder.prepare(self._path)
@@ -55,84 +94,106 @@ class PartFile:
                 raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         return descriptor
 
-    def _new_hash(self) -> "hashlib._Hash":
-        if len(self._file.digest) == 64:
-            return hashlib.sha256()
-        # Git names a blob by the sha1 of a small header and the content.
-        return hashlib.sha1(b"blob %d\0" % self._file.size, usedforsecurity=False)
-
-    def read_back(self, on_bytes: Callable[[int], None], stop: threading.Event) -> None:
-        """Hash what an earlier pull left; more than the file's size cannot be of use.
-
-        Raises:
-            Interrupted: stopped.
-        """
-        if os.fstat(self._descriptor).st_size > self._file.size:
-            self.start_again()
-            return
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
-        while piece := os.read(self._descriptor, CHUNK):
-            if stop.is_set():
-                raise Interrupted
-            self._hash.update(piece)
-            self.length += len(piece)
-            on_bytes(self.length)
+    def _open_journal(self) -> None:
+        """Keep track of holes from now on: before the first byte beyond one is written."""
+        with writable(self._path):
+            self._journal = os.open(
+                journal_of(self._path),
+                os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK,
+                0o666,
+            )
+            self._durable = min(self._durable, self._spans.front)
+            write_journal(self._journal, self._spans, self._durable)
 
     def start_again(self) -> None:
         """Forget every byte."""
-        with writable(self._path):
-            os.ftruncate(self._descriptor, 0)
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
-        self.length = 0
-        self._hash = self._new_hash()
+        with self._lock, writable(self._path):
+            os.ftruncate(self.descriptor, 0)
+            self._spans = Spans()
+            self._durable = 0
+            if self._journal is not None:
+                write_journal(self._journal, self._spans, 0)
 
-    def append(self, piece: bytes) -> None:
-        """Write a piece at the end. What a full disk took of it is kept.
+    def write(self, place: int, piece: bytes) -> None:
+        """Put a piece where it belongs. What a full disk took of it is kept.
 
         Raises:
-            HubError: the disk is full, or the piece goes beyond the file's end.
+            HubError: the disk refuses, or the piece goes beyond the file's end.
         """
-        if self.length + len(piece) > self._file.size:
-            raise HubError("hub.too_long", file=self._file.path, size=self._file.size)
+        if place + len(piece) > self.file.size:
+            raise HubError("hub.too_long", file=self.file.path, size=self.file.size)
+        with self._lock:
+            if self._journal is None and place > self._spans.front:
+                self._open_journal()
         view = memoryview(piece)
         while view:
             try:
-                written = os.write(self._descriptor, view)
+                written = os.pwrite(self.descriptor, view, place)
+                self._came(place, written)
             except OSError as error:
                 raise self._write_error(error) from error
-            self._hash.update(view[:written])
-            self.length += written
+            place += written
             view = view[written:]
+
+    def _came(self, place: int, count: int) -> None:
+        with self._lock:
+            self._spans.add(place, place + count)
+            self._unnoted += count
+            if self._journal is not None and self._unnoted >= _NOTE_EVERY:
+                write_journal(self._journal, self._spans, self._durable)
+                self._unnoted = 0
+
+    def make_durable(self, front: int) -> None:
+        """Force the first `front` bytes to the disk, where a journal needs to know them there."""
+        if self._journal is None:
+            return
+        with writable(self._path):
+            os.fdatasync(self.descriptor)
+            with self._lock:
+                self._durable = front
+                write_journal(self._journal, self._spans, front)
+
+    def settle(self) -> None:
+        """Note what is here, before it is left for another time.
+
+        Raises:
+            HubError: the disk refuses.
+        """
+        with self._lock, writable(self._path):
+            if self._journal is not None:
+                write_journal(self._journal, self._spans, self._durable)
 
     def _write_error(self, error: OSError) -> HubError:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return HubError(
                 "hub.disk_full",
                 recoverable=True,
-                done=f"{self.length / 1e6:,.1f} MB",
-                size=f"{self._file.size / 1e6:,.1f} MB",
+                done=f"{self.here / 1e6:,.1f} MB",
+                size=f"{self.file.size / 1e6:,.1f} MB",
                 path=str(self._path.parent),
             )
         return HubError("hub.unwritable", path=str(self._path), reason=error.strerror or str(error))
 
-    def publish(self) -> None:
-        """Prove the content, then give it its name. Afterwards it is a model like any other.
+    def publish(self, got: str) -> None:
+        """Give the content its name, when `got` proves it. Then it is a model like any other.
 
         Raises:
             HubError: the hash is another; the bytes are thrown away.
         """
-        got = self._hash.hexdigest()
-        if got != self._file.digest:
+        with writable(self._path):
+            # Whole by now: without a journal the part says the same.
+            journal_of(self._path).unlink(missing_ok=True)
+        if got != self.file.digest:
             self._path.unlink(missing_ok=True)
             raise HubError(
                 "hub.checksum",
                 recoverable=True,
-                file=self._file.path,
-                want=self._file.digest,
+                file=self.file.path,
+                want=self.file.digest,
                 got=got,
             )
-        blob = self._folder.blob(self._file.digest)
+        blob = self._folder.blob(self.file.digest)
         with writable(self._path):
-            os.fsync(self._descriptor)
+            os.fsync(self.descriptor)
             self._path.replace(blob)
             sync_folder(blob.parent)

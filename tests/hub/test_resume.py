@@ -182,13 +182,13 @@ class FullDisk:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
         self.room = room
-        self._write = os.write
-        monkeypatch.setattr("llmchat.hub.partfile.os.write", self)
+        self._write = os.pwrite
+        monkeypatch.setattr("llmchat.hub.partfile.os.pwrite", self)
 
-    def __call__(self, descriptor: int, data: bytes) -> int:
+    def __call__(self, descriptor: int, data: bytes, place: int) -> int:
         if self.room <= 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        written = self._write(descriptor, data[: self.room])
+        written = self._write(descriptor, data[: self.room], place)
         self.room -= written
         return written
 
