@@ -5,14 +5,15 @@ it copies bytes and never asks what they mean, so that core may count, clear and
 Refuses llama.cpp, settings, and the choice of what is worth saving (`engine/worker/`).
 """
 
-from llmchat.engine.disk.entry import Meta, Snapshot
+from llmchat.engine.disk.entry import Found, Meta, Snapshot
 from llmchat.engine.disk.folder import Folder, Kept
 from llmchat.engine.disk.keys import BLOCK, Circumstances
-from llmchat.engine.disk.shelf import Found, Shelf
+from llmchat.engine.disk.shelf import Candidate, Shelf
 from llmchat.engine.disk.writer import Writer
 
 __all__ = [
     "BLOCK",
+    "Candidate",
     "Circumstances",
     "Folder",
     "Found",

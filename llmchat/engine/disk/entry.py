@@ -1,15 +1,15 @@
 """One saved state: two files, and the checks that decide whether they are believed.
 
-`NAME.state` is the tokens (int32, little endian) and then the state as llama.cpp gave it;
-`NAME.meta` is a sha256 and the JSON under it. The meta file comes second and makes the entry exist.
-Nothing is synced to the medium: what a power cut leaves half-written fails its sha256.
+`NAME.state` is the tokens (int32, little endian), the state as llama.cpp gave it, and the states of
+its checkpoints; `NAME.meta` is a sha256 and the JSON under it. The meta file comes second and makes
+the entry exist. Nothing is synced to the medium: what a power cut leaves half-written fails its
+sha256.
 """
 
 import hashlib
 import os
 import re
 import stat
-from collections.abc import Sequence
 from io import FileIO
 from pathlib import Path
 
@@ -43,6 +43,8 @@ class Meta(Struct, frozen=True, kw_only=True):
     """The chain over its whole blocks."""
     pos_min: int = 0
     """The first position whose cell is in the state: above 0 behind a sliding window."""
+    checkpoints: tuple[tuple[int, int], ...] = ()
+    """Length and size of each state of the part that cannot be cut back to that length."""
     size: int
     """Of the state file."""
     checksum: str
@@ -59,6 +61,11 @@ class Meta(Struct, frozen=True, kw_only=True):
         """Leading bytes of the state file that are the tokens."""
         return 4 * self.n_tokens
 
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of the whole state, which follow the tokens."""
+        return self.size - self.token_bytes - sum(size for _, size in self.checkpoints)
+
 
 class Snapshot(Struct, frozen=True, kw_only=True):
     """A state on its way to the disk."""
@@ -67,9 +74,23 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     state: Bytes
     tag: str
     pos_min: int = 0
+    checkpoints: tuple[tuple[int, Bytes], ...] = ()
+    """Length and partial state of each."""
     seconds: float = 0.0
-    replaces_shorter: bool = True
-    """It may be cut anywhere, so entries of the same conversation that it begins with can go."""
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory."""
+        return self.state.nbytes + sum(state.nbytes for _, state in self.checkpoints)
+
+
+class Found(Struct, frozen=True, kw_only=True):
+    """A state out of the folder: checked, byte for byte what was put in."""
+
+    meta: Meta
+    tokens: list[int]
+    state: Bytes
+    checkpoints: tuple[tuple[int, Bytes], ...] = ()
 
 
 def encode_meta(meta: Meta) -> bytes:
@@ -93,7 +114,7 @@ def decode_meta(name: str, data: bytes) -> Meta:
         raise Damaged("the meta file is no JSON of ours") from error
     if meta.name != name or not is_name(name):
         raise Damaged("the meta file has another name")
-    if meta.n_tokens < 1 or meta.size <= meta.token_bytes:
+    if meta.n_tokens < 1 or meta.state_bytes < 1 or any(size < 1 for _, size in meta.checkpoints):
         raise Damaged("impossible sizes")
     return meta
 
@@ -114,8 +135,8 @@ def read_meta(folder: Path, name: str) -> Meta:
         return decode_meta(name, file.read(_META_MOST))
 
 
-def read_state(folder: Path, meta: Meta) -> tuple[list[int], Bytes]:
-    """An entry's tokens and state, checked: size and sha256 of every byte that is returned.
+def read_state(folder: Path, meta: Meta) -> Found:
+    """An entry's tokens and states, checked: size and sha256 of every byte that is returned.
 
     Raises:
         Damaged: it is not what was written.
@@ -136,8 +157,23 @@ def read_state(folder: Path, meta: Meta) -> tuple[list[int], Bytes]:
             done += count
     if digest.hexdigest() != meta.checksum:
         raise Damaged("the state file's sha256 is another")
-    tokens = data[: meta.token_bytes].view("<i4")
-    return tokens.tolist(), data[meta.token_bytes :]
+    return _parts(meta, data)
+
+
+def _parts(meta: Meta, data: Bytes) -> Found:
+    end = meta.token_bytes + meta.state_bytes
+    checkpoints = []
+    start = end
+    for length, size in meta.checkpoints:
+        # A copy: a view would keep the whole state in memory as long as the checkpoint lives.
+        checkpoints.append((length, data[start : start + size].copy()))
+        start += size
+    return Found(
+        meta=meta,
+        tokens=data[: meta.token_bytes].view("<i4").tolist(),
+        state=data[meta.token_bytes : end],
+        checkpoints=tuple(checkpoints),
+    )
 
 
 def _open_ours(path: Path) -> FileIO:
@@ -158,11 +194,3 @@ def new_private(path: Path) -> FileIO:
     """A new file of ours alone (0600)."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     return open(os.open(path, flags, PRIVATE), "wb", buffering=0)
-
-
-def common_prefix(one: Sequence[int], two: Sequence[int]) -> int:
-    """How many leading tokens are the same."""
-    limit = min(len(one), len(two))
-    mine, yours = np.asarray(one[:limit]), np.asarray(two[:limit])
-    differing = np.flatnonzero(mine != yours)
-    return int(differing[0]) if len(differing) else limit

@@ -26,6 +26,8 @@ LOCK, BUDGET, FORGOTTEN = "lock", "budget", "forgotten"
 OURS = (STATE, META, TEMPORARY)
 RESERVE = 512 * 1024 * 1024
 """Free bytes that stay on the medium: a cache must not be what fills it."""
+SETTLED = 100_000_000
+"""Nanoseconds after which a folder's modification time stands for its content."""
 HALF_LIFE = 24 * 3600.0
 """Seconds without use after which an entry is worth half."""
 REMEMBERED = 30 * 24 * 3600.0
@@ -60,12 +62,17 @@ class Folder:
         self.path = path
         self._clock = clock
         self._known: dict[str, tuple[tuple[int, int, int], Meta]] = {}
+        self._listed = 0
+        """Modification time of the folder that `_known` stands for; 0: none can be trusted."""
         self._temporaries = 0
 
     # without the lock
 
     def entries(self) -> list[Meta]:
-        """Every entry whose meta file is right."""
+        """Every entry whose meta file is right. Cheap while nothing changes."""
+        changed = self._changed()
+        if changed and changed == self._listed:
+            return [meta for _, meta in self._known.values()]
         known: dict[str, tuple[tuple[int, int, int], Meta]] = {}
         for found in self._files():
             if not found.name.endswith(META):
@@ -79,8 +86,17 @@ class Folder:
                     known[name] = before
                 else:
                     known[name] = (version, entry.read_meta(self.path, name))
-        self._known = known
+        # A clock that ticks in milliseconds cannot tell two changes in one tick apart.
+        settled = time.time_ns() - changed > SETTLED
+        self._known, self._listed = known, changed if settled else 0
         return [meta for _, meta in known.values()]
+
+    def _changed(self) -> int:
+        """When a name in the folder last came or went, in nanoseconds; 0: there is none."""
+        try:
+            return self.path.stat().st_mtime_ns
+        except OSError:
+            return 0
 
     def kept(self) -> Kept:
         """Its size now."""
@@ -192,8 +208,8 @@ class Folder:
                 pass  # it goes, too
             self._remove(meta.name)
 
-    def touch(self, name: str, tag: str, *, whole: bool) -> bool:
-        """An entry was taken. `whole`: by a conversation that says all of it, whose it is now too.
+    def touch(self, name: str, tag: str = "") -> bool:
+        """An entry was used. `tag`: by a conversation that says all of it, whose it is now, too.
 
         False: it is not there any more.
         """
@@ -202,7 +218,7 @@ class Folder:
                 meta = entry.read_meta(self.path, name)
             except (OSError, Damaged):
                 return False
-            new = whole and tag and tag not in meta.tags and tag not in self._forgotten()
+            new = tag and tag not in meta.tags and tag not in self._forgotten()
             tags = (*meta.tags, tag) if new else meta.tags
             self._write_meta(replace(meta, tags=tags, used=self._clock()))
             return True

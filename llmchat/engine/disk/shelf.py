@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 
 from llmchat.engine.disk import entry
-from llmchat.engine.disk.entry import Bytes, Damaged, Meta, Snapshot
+from llmchat.engine.disk.entry import Damaged, Found, Meta, Snapshot
 from llmchat.engine.disk.folder import Folder, Temporary
 from llmchat.engine.disk.keys import BLOCK, as_tokens, chain, common_links, name_of
 from llmchat.errors import ConfigError
 
-Usable = Callable[[int, int, int], int]
-"""(tokens of the state, its pos_min, leading tokens in common) to tokens that may be taken over."""
+Usable = Callable[[Meta, int], int]
+"""(an entry, leading tokens in common) to the tokens that may be taken over from it."""
 
 _CHUNK = 4 * 1024 * 1024
 
@@ -26,56 +26,49 @@ class Candidate(Struct, frozen=True, kw_only=True):
 
     meta: Meta
     at_least: int
-    whole: bool
-    """The prompt begins with all of its tokens."""
-
-
-class Found(Struct, frozen=True, kw_only=True):
-    """A state out of the folder: checked, byte for byte what was put in."""
-
-    meta: Meta
-    tokens: list[int]
-    state: Bytes
-    whole: bool
 
 
 class Shelf:
     """What one worker takes and puts. The methods that write are for one thread at a time."""
 
-    def __init__(self, folder: Folder, circumstances: str) -> None:
+    def __init__(self, folder: Folder, circumstances: str, usable: Usable) -> None:
         self.folder = folder
         self._circumstances = circumstances
+        self._usable = usable
+        self._last: tuple[list[int], tuple[bytes, ...]] = ([], ())
 
-    def find(
-        self, tokens: Sequence[int], usable: Usable, *, more_than: int = 0
-    ) -> Candidate | None:
+    def find(self, tokens: Sequence[int], *, more_than: int = 0) -> Candidate | None:
         """The entry that spares a prompt the most tokens; None where none spares `more_than`.
 
         `tokens`: the prompt without its last token, which must be computed for its logits anyway.
+        Within its last block an entry is only offered whole: what is promised is always there.
         """
         entries = [meta for meta in self.folder.entries() if self._is_mine(meta)]
         if not entries:
             return None
-        links = chain(self._circumstances, tokens)
+        links = self._links(tokens)
         best: Candidate | None = None
         for meta in entries:
-            candidate = self._candidate(meta, tokens, links, usable)
-            if candidate.at_least > (best.at_least if best else more_than):
-                best = candidate
+            at_least = self._spares(meta, tokens, links)
+            if at_least > (best.at_least if best else more_than):
+                best = Candidate(meta=meta, at_least=at_least)
         return best
 
     def _is_mine(self, meta: Meta) -> bool:
         return meta.circumstances == self._circumstances
 
-    def _candidate(
-        self, meta: Meta, tokens: Sequence[int], links: Sequence[bytes], usable: Usable
-    ) -> Candidate:
+    def _links(self, tokens: Sequence[int]) -> tuple[bytes, ...]:
+        """The chain; a request that waits is asked about at every step, so the last one is kept."""
+        flat = list(tokens)
+        if flat != self._last[0]:
+            self._last = (flat, chain(self._circumstances, flat))
+        return self._last[1]
+
+    def _spares(self, meta: Meta, tokens: Sequence[int], links: Sequence[bytes]) -> int:
         shared = BLOCK * common_links(meta.links, links)
-        whole = meta.n_tokens - shared < BLOCK and self._begins_with(tokens, meta)
-        common = meta.n_tokens if whole else min(shared, meta.n_tokens - 1)
-        return Candidate(
-            meta=meta, at_least=usable(meta.n_tokens, meta.pos_min, common), whole=whole
-        )
+        if meta.n_tokens - shared < BLOCK and self._begins_with(tokens, meta):
+            return self._usable(meta, meta.n_tokens)
+        return self._usable(meta, min(shared, meta.n_tokens - 1))
 
     def _begins_with(self, tokens: Sequence[int], meta: Meta) -> bool:
         if meta.n_tokens > len(tokens):
@@ -86,15 +79,15 @@ class Shelf:
         """A candidate's state. None: it is gone, or it was wrong and is forgotten."""
         meta = candidate.meta
         try:
-            tokens, state = entry.read_state(self.folder.path, meta)
-            if name_of(self._circumstances, tokens) != meta.name:
+            found = entry.read_state(self.folder.path, meta)
+            if name_of(self._circumstances, found.tokens) != meta.name:
                 raise Damaged("other tokens than its name says")
-        except FileNotFoundError:
+        except (FileNotFoundError, MemoryError):
             return None
-        except (OSError, Damaged, MemoryError):
+        except (OSError, Damaged):
             self.discard(meta)
             return None
-        return Found(meta=meta, tokens=tokens, state=state, whole=candidate.whole)
+        return found
 
     def discard(self, meta: Meta) -> None:
         """Forget an entry: it was wrong, or llama.cpp would not have it."""
@@ -111,21 +104,25 @@ class Shelf:
             ConfigError: the folder cannot be used.
         """
         name = name_of(self._circumstances, snapshot.tokens)
-        if self.folder.touch(name, snapshot.tag, whole=True):
+        if self.folder.touch(name, snapshot.tag):
             return True
-        head = as_tokens(snapshot.tokens).tobytes()
-        size = len(head) + snapshot.state.nbytes
+        parts = [
+            memoryview(as_tokens(snapshot.tokens).tobytes()),
+            snapshot.state.data,
+            *(state.data for _, state in snapshot.checkpoints),
+        ]
+        size = sum(part.nbytes for part in parts)
         temporary = self.folder.begin(name, size, snapshot.tag)
         if temporary is None:
             return False
         with temporary.file:
             try:
-                checksum = _write(temporary, [memoryview(head), snapshot.state.data], stopped)
+                checksum = _write(temporary, parts, stopped)
                 if checksum is None:
                     temporary.drop()
                     return False
                 meta = self._meta(name, snapshot, size, checksum)
-                return self.folder.commit(temporary, meta, self._replaced_by(snapshot))
+                return self.folder.commit(temporary, meta, self._replaced_by(meta, snapshot))
             except OSError:
                 temporary.drop()
                 raise
@@ -137,21 +134,22 @@ class Shelf:
             n_tokens=len(snapshot.tokens),
             links=chain(self._circumstances, snapshot.tokens),
             pos_min=snapshot.pos_min,
+            checkpoints=tuple((end, state.nbytes) for end, state in snapshot.checkpoints),
             size=size,
             checksum=checksum,
             tags=(snapshot.tag,),
             seconds=snapshot.seconds,
         )
 
-    def _replaced_by(self, snapshot: Snapshot) -> Callable[[Meta], bool]:
-        """Shorter states of the same conversation, and of no other, that the new one contains."""
+    def _replaced_by(self, new: Meta, snapshot: Snapshot) -> Callable[[Meta], bool]:
+        """Shorter states of the same conversation, and of no other, that the new one can give."""
 
-        def replaced(meta: Meta) -> bool:
+        def replaced(old: Meta) -> bool:
             return (
-                snapshot.replaces_shorter
-                and self._is_mine(meta)
-                and meta.tags == (snapshot.tag,)
-                and self._begins_with(snapshot.tokens, meta)
+                self._is_mine(old)
+                and old.tags == new.tags
+                and self._begins_with(snapshot.tokens, old)
+                and self._usable(new, old.n_tokens) == old.n_tokens
             )
 
         return replaced

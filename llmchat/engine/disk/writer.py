@@ -53,7 +53,7 @@ class Writer:
         self._shelf = shelf
         self._allowance = allowance or Allowance(PER_MINUTE)
         self._most = queued
-        self._waiting: deque[Snapshot | tuple[str, str, bool]] = deque()
+        self._waiting: deque[Snapshot | str] = deque()
         self._bytes = 0
         self._wake = threading.Condition()
         self._leaving = False
@@ -72,7 +72,7 @@ class Writer:
 
     def offer(self, snapshot: Snapshot) -> bool:
         """Write it soon. False: too much waits, or this minute has had enough. Never blocks."""
-        size = snapshot.state.nbytes
+        size = snapshot.size
         with self._wake:
             if self._leaving or not self._fits(size) or not self._allowance.take(size):
                 return False
@@ -81,11 +81,11 @@ class Writer:
             self._wake.notify_all()
             return True
 
-    def touch(self, name: str, tag: str, *, whole: bool) -> None:
-        """An entry was taken."""
+    def touch(self, name: str) -> None:
+        """An entry was used."""
         with self._wake:
             if not self._leaving:
-                self._waiting.append((name, tag, whole))
+                self._waiting.append(name)
                 self._wake.notify_all()
 
     def wait(self, seconds: float) -> bool:
@@ -120,8 +120,7 @@ class Writer:
             if isinstance(item, Snapshot):
                 self._shelf.put(item, stopped=lambda: self._stopped)
             else:
-                name, tag, whole = item
-                self._shelf.folder.touch(name, tag, whole=whole)
+                self._shelf.folder.touch(item)
         except (OSError, LlmchatError) as error:
             # The prompt will be read again some day: a line in the log is all this is worth.
             sys.stderr.write(f"llmchat: a KV state was not saved: {error}\n")
@@ -130,7 +129,7 @@ class Writer:
             self._done(item)
         return True
 
-    def _next(self) -> Snapshot | tuple[str, str, bool] | None:
+    def _next(self) -> Snapshot | str | None:
         with self._wake:
             self._wake.wait_for(lambda: self._waiting or self._leaving)
             if self._stopped or not self._waiting:
@@ -138,9 +137,9 @@ class Writer:
             self._working = True
             return self._waiting.popleft()
 
-    def _done(self, item: Snapshot | tuple[str, str, bool]) -> None:
+    def _done(self, item: Snapshot | str) -> None:
         with self._wake:
             if isinstance(item, Snapshot):
-                self._bytes -= item.state.nbytes
+                self._bytes -= item.size
             self._working = False
             self._wake.notify_all()

@@ -21,11 +21,11 @@ ROUNDS = 30
 def use(path: Path, seed: int, rounds: int = ROUNDS) -> None:
     """Put, find, read and forget, at random; whatever is read must be right."""
     chance = random.Random(seed)
-    mine = Shelf(Folder(path), HERE)
+    mine = Shelf(Folder(path), HERE, anywhere)
     for _ in range(rounds):
         number, length = chance.randrange(12), chance.randrange(256, 1500)
         tokens = conversation(number, length)
-        candidate = mine.find(tokens, anywhere)
+        candidate = mine.find(tokens)
         found = mine.read(candidate) if candidate else None
         if found is not None and candidate is not None:
             assert tuple(found.tokens[: candidate.at_least]) == tokens[: candidate.at_least]

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from llmchat.engine.disk import Circumstances, Folder, Shelf, Snapshot
-from llmchat.engine.disk.shelf import Candidate
+from llmchat.engine.disk import Candidate, Circumstances, Folder, Meta, Shelf, Snapshot
+from llmchat.engine.disk.shelf import Usable
 
 HERE = Circumstances(identity="a" * 64, build="test").digest
 BYTES_PER_TOKEN = 64
@@ -30,28 +30,29 @@ def snapshot(tokens: tuple[int, ...], tag: str = "one", **more: Any) -> Snapshot
     return Snapshot(tokens=tokens, state=state_of(tokens), tag=tag, **more)
 
 
-def anywhere(_n_tokens: int, _pos_min: int, common: int) -> int:
+def anywhere(_meta: Meta, common: int) -> int:
     """A memory that can be cut at every token."""
     return common
 
 
-def whole(n_tokens: int, _pos_min: int, common: int) -> int:
-    """A memory that cannot be cut."""
-    return common if common == n_tokens else 0
+def whole(meta: Meta, common: int) -> int:
+    """A memory that cannot be cut, but to its checkpoints."""
+    ends = [end for end, _ in meta.checkpoints if end <= common]
+    return common if common == meta.n_tokens else max(ends, default=0)
 
 
-def shelf(path: Path, budget: int = 10**9, circumstances: str = HERE) -> Shelf:
+def shelf(path: Path, budget: int = 10**9, usable: Usable = anywhere) -> Shelf:
     folder = Folder(path)
     folder.set_budget(budget)
-    return Shelf(folder, circumstances)
+    return Shelf(folder, HERE, usable)
 
 
 def check_everything(folder: Folder) -> int:
     """Whatever can be read is right; returns how many entries there are."""
     entries = folder.entries()
     for meta in entries:
-        candidate = Candidate(meta=meta, at_least=meta.n_tokens, whole=True)
-        found = Shelf(folder, HERE).read(candidate)
+        candidate = Candidate(meta=meta, at_least=meta.n_tokens)
+        found = Shelf(folder, HERE, anywhere).read(candidate)
         if found is not None:
             assert len(found.tokens) == meta.n_tokens
             assert np.array_equal(found.state, state_of(found.tokens))

@@ -40,13 +40,13 @@ def test_what_is_cheap_to_read_again_goes_first(tmp_path: Path):
     now = [1_000_000.0]
     folder = Folder(tmp_path / "kv", clock=lambda: now[0])
     folder.set_budget(140_000)  # four entries of 31 KB
-    mine = Shelf(folder, HERE)
+    mine = Shelf(folder, HERE, anywhere)
     for number, seconds in enumerate((9.0, 1.0, 5.0, 7.0)):
         mine.put(snapshot(conversation(number, 450), f"tag{number}", seconds=seconds))
     mine.put(snapshot(conversation(10, 450), "new", seconds=3.0))
     assert _tags(folder) == {"tag0", "tag2", "tag3", "new"}
     now[0] += 3 * HALF_LIFE
-    folder.touch(_named(folder, "tag2"), "", whole=False)
+    folder.touch(_named(folder, "tag2"))
     mine.put(snapshot(conversation(11, 450), "newer", seconds=2.0))
     assert _tags(folder) == {"tag0", "tag2", "tag3", "newer"}  # tag2 was used: 5 beats 7/8
     mine.put(snapshot(conversation(12, 450), "newest", seconds=2.0))
@@ -146,10 +146,10 @@ def test_the_writer_writes_behind_and_bounds_what_waits(tmp_path: Path):
             assert not writer.offer(snapshot(conversation(2, 1000), "two"))
         assert writer.wait(10)
         assert writer.offer(snapshot(conversation(2, 1000), "two"))
-        writer.touch(mine.folder.entries()[0].name, "fork", whole=True)
+        writer.touch("0" * 32)  # gone meanwhile: nothing happens
     finally:
         assert writer.close(10)
-    assert _tags(mine.folder) == {"one", "two", "fork"}
+    assert _tags(mine.folder) == {"one", "two"}
     assert not writer.offer(snapshot(conversation(3, 1000)))
     assert not writer.room_for(1)
 
@@ -184,6 +184,6 @@ def test_snapshots_of_one_conversation_are_found_by_another_process(tmp_path: Pa
             tokens=conversation(5, 900), state=state_of(conversation(5, 900)), tag="x", pos_min=4
         )
     )
-    candidate = shelf(tmp_path / "kv").find(conversation(5, 901), anywhere)
+    candidate = shelf(tmp_path / "kv").find(conversation(5, 901))
     assert candidate is not None
     assert candidate.meta.pos_min == 4

@@ -9,7 +9,6 @@ import pytest
 
 from llmchat.engine.disk import Folder
 from tests.engine.disk.states import (
-    anywhere,
     check_everything,
     conversation,
     shelf,
@@ -76,7 +75,7 @@ def _one_round(path: Path, seed: int) -> None:
     for reader in (mine, shelf(path)):  # one with a memory of the files, one without
         for number, length in enumerate(LENGTHS):
             tokens = conversation(number, length)
-            candidate = reader.find((*tokens, 1), anywhere)
+            candidate = reader.find((*tokens, 1))
             found = reader.read(candidate) if candidate else None
             if found is not None:
                 assert tuple(found.tokens) == tokens
@@ -88,7 +87,7 @@ def _one_round(path: Path, seed: int) -> None:
     for number, length in enumerate(LENGTHS):  # and it can be used as before
         tokens = conversation(number, length)
         assert mine.put(snapshot(tokens, f"tag{number}"))
-        assert mine.find(tokens, anywhere) is not None
+        assert mine.find(tokens) is not None
     mine.folder.clear()
 
 
@@ -107,10 +106,10 @@ def test_a_wrong_state_is_forgotten_when_it_is_read(tmp_path: Path):
     mine = shelf(tmp_path / "kv")
     mine.put(snapshot(conversation(1, 600)))
     _flip(next((tmp_path / "kv").glob("*.state")), random.Random(3))
-    candidate = mine.find(conversation(1, 700), anywhere)
+    candidate = mine.find(conversation(1, 700))
     assert candidate is not None
     assert mine.read(candidate) is None
-    assert mine.find(conversation(1, 700), anywhere) is None
+    assert mine.find(conversation(1, 700)) is None
     assert not list((tmp_path / "kv").glob("*.state"))
 
 
@@ -125,7 +124,7 @@ def test_pipes_links_and_folders_are_nothing_of_ours(tmp_path: Path):
     state = next(path.glob("*.state"))
     state.unlink()
     os.mkfifo(state)
-    candidate = mine.find(conversation(1, 700), anywhere)
+    candidate = mine.find(conversation(1, 700))
     assert candidate is not None
     assert mine.read(candidate) is None
     mine.folder.sweep()

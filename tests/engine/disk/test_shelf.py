@@ -20,51 +20,66 @@ LONG = conversation(1, 1000)
 
 
 def test_a_state_comes_back_byte_for_byte(tmp_path: Path):
+    assert shelf(tmp_path / "kv").put(snapshot(LONG))
     mine = shelf(tmp_path / "kv")
-    assert mine.put(snapshot(LONG))
-    candidate = shelf(tmp_path / "kv").find(conversation(1, 1400), anywhere)
+    candidate = mine.find(conversation(1, 1400))
     assert candidate is not None
-    assert (candidate.at_least, candidate.whole) == (1000, True)
+    assert candidate.at_least == 1000
     found = mine.read(candidate)
     assert found is not None
     assert tuple(found.tokens) == LONG
     assert np.array_equal(found.state, state_of(LONG))
 
 
+def test_checkpoints_come_back_and_keep_nothing_else_alive(tmp_path: Path):
+    mine = shelf(tmp_path / "kv", usable=whole)
+    points = tuple((end, state_of(LONG[:end])) for end in (256, 600))
+    mine.put(snapshot(LONG, checkpoints=points))
+    branch = (*LONG[:800], *conversation(9, 300))
+    candidate = mine.find(branch)
+    assert candidate is not None
+    assert candidate.at_least == 600
+    found = mine.read(candidate)
+    assert found is not None
+    assert np.array_equal(found.state, state_of(LONG))
+    assert [end for end, _ in found.checkpoints] == [256, 600]
+    for (_, mine_is), (_, theirs) in zip(found.checkpoints, points, strict=True):
+        assert np.array_equal(mine_is, theirs)
+        assert mine_is.base is None
+
+
 @pytest.mark.parametrize("length", [BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK])
 def test_lengths_around_a_block(tmp_path: Path, length: int):
-    mine = shelf(tmp_path / "kv")
+    mine = shelf(tmp_path / "kv", usable=whole)
     tokens = conversation(2, length)
     assert mine.put(snapshot(tokens))
-    candidate = mine.find((*tokens, 7), whole)
+    candidate = mine.find((*tokens, 7))
     assert candidate is not None
     assert candidate.at_least == length
-    assert mine.find(tokens, whole) is not None
-    assert mine.find(tokens[:-1], whole) is None
+    assert mine.find(tokens) is not None
+    assert mine.find(tokens[:-1]) is None
 
 
 def test_another_branch_gets_the_blocks_in_common(tmp_path: Path):
     mine = shelf(tmp_path / "kv")
     mine.put(snapshot(LONG))
     branch = (*LONG[:700], *conversation(9, 300))
-    candidate = mine.find(branch, anywhere)
+    candidate = mine.find(branch)
     assert candidate is not None
-    assert (candidate.at_least, candidate.whole) == (512, False)
-    assert mine.find(branch, whole) is None
-    assert mine.find(branch, anywhere, more_than=512) is None
-    assert mine.find(conversation(9, 900), anywhere) is None
+    assert candidate.at_least == 512
+    assert shelf(tmp_path / "kv", usable=whole).find(branch) is None
+    assert mine.find(branch, more_than=512) is None
+    assert mine.find(conversation(9, 900)) is None
 
 
 def test_the_longest_that_may_be_used_is_offered(tmp_path: Path):
-    mine = shelf(tmp_path / "kv")
+    mine, uncut = shelf(tmp_path / "kv"), shelf(tmp_path / "kv", usable=whole)
     for tag, length in (("a", 300), ("b", 900), ("c", 1500)):
         mine.put(snapshot(conversation(1, length), tag))
-    prompt = conversation(1, 1000)
-    cut, uncut = mine.find(prompt, anywhere), mine.find(prompt, whole)
-    assert cut is not None
-    assert uncut is not None
-    assert (cut.at_least, cut.meta.n_tokens) == (900, 900)
-    assert uncut.meta.n_tokens == 900
+    for each in (mine, uncut):
+        candidate = each.find(conversation(1, 1000))
+        assert candidate is not None
+        assert (candidate.at_least, candidate.meta.n_tokens) == (900, 900)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -100,7 +115,7 @@ def test_every_circumstance_is_a_key_of_its_own():
 def test_other_circumstances_see_nothing(tmp_path: Path):
     shelf(tmp_path / "kv").put(snapshot(LONG))
     elsewhere = Circumstances(identity="b" * 64, build="test").digest
-    assert Shelf(Folder(tmp_path / "kv"), elsewhere).find(LONG, anywhere) is None
+    assert Shelf(Folder(tmp_path / "kv"), elsewhere, anywhere).find(LONG) is None
 
 
 def test_a_longer_state_of_a_conversation_takes_the_place_of_the_shorter(tmp_path: Path):
@@ -111,10 +126,12 @@ def test_a_longer_state_of_a_conversation_takes_the_place_of_the_shorter(tmp_pat
 
 
 def test_what_cannot_be_cut_keeps_its_shorter_states(tmp_path: Path):
-    mine = shelf(tmp_path / "kv")
-    mine.put(snapshot(conversation(1, 400)))
-    mine.put(snapshot(conversation(1, 900), replaces_shorter=False))
-    assert sorted(meta.n_tokens for meta in mine.folder.entries()) == [400, 900]
+    mine = shelf(tmp_path / "kv", usable=whole)
+    for length in (300, 400):
+        mine.put(snapshot(conversation(1, length)))
+    point = (400, state_of(conversation(1, 400)))
+    mine.put(snapshot(conversation(1, 900), checkpoints=(point,)))
+    assert sorted(meta.n_tokens for meta in mine.folder.entries()) == [300, 900]
 
 
 def test_forgetting_deletes_what_only_that_conversation_used(tmp_path: Path):
@@ -136,7 +153,7 @@ def test_a_worker_cannot_save_a_forgotten_conversation(tmp_path: Path):
     assert not mine.put(snapshot(conversation(3, 500), "gone"))
     assert mine.put(snapshot(LONG, "gone"))  # it is there; nothing is added to it
     assert [meta.tags for meta in mine.folder.entries()] == [("kept",)]
-    assert mine.folder.touch(mine.folder.entries()[0].name, "gone", whole=True)
+    assert mine.folder.touch(mine.folder.entries()[0].name, "gone")
     assert [meta.tags for meta in mine.folder.entries()] == [("kept",)]
 
 
@@ -144,9 +161,9 @@ def test_a_fork_that_says_all_of_it_owns_it_too(tmp_path: Path):
     mine = shelf(tmp_path / "kv")
     mine.put(snapshot(LONG, "one"))
     name = mine.folder.entries()[0].name
-    mine.folder.touch(name, "half", whole=False)
+    mine.folder.touch(name)
     assert mine.folder.entries()[0].tags == ("one",)
-    mine.folder.touch(name, "fork", whole=True)
+    mine.folder.touch(name, "fork")
     mine.folder.forget("one")
     assert [meta.tags for meta in mine.folder.entries()] == [("fork",)]
 
