@@ -18,9 +18,11 @@ from llmchat.paths import ensure_private
 from llmchat.store.conversations import Conversations
 from llmchat.store.database import Database, connect, make_private_file
 from llmchat.store.migrations import is_behind, is_newer, migrate
+from llmchat.store.recovering import recover
 from llmchat.store.replies import Replies
 from llmchat.store.search import EVERYTHING, Hit, Within, search
 from llmchat.store.tree import Tree
+from llmchat.store.whole import write_whole
 from llmchat.text import say
 
 MEMORY = ":memory:"
@@ -212,8 +214,26 @@ def _start_anew(path: Path, locks: Path, face: str) -> Store:
             store = _open_file(path, locks, face)
     except (LlmchatError, OSError) as error:
         return _in_memory(face, error)
-    store.notices.append(say("store.moved_aside", path=path, aside=aside))
+    conversations, messages = _bring_back(store, aside)
+    key = "store.recovered" if conversations else "store.moved_aside"
+    values = {"path": path, "aside": aside, "conversations": conversations, "messages": messages}
+    store.notices.append(say(key, **values))
     return store
+
+
+def _bring_back(store: Store, aside: Path) -> tuple[int, int]:
+    """What can still be read of a damaged file, into a new store: (conversations, messages)."""
+    try:
+        found = recover(aside)
+    except OSError:
+        return 0, 0
+    done = messages = 0
+    for saved in found:
+        with suppress(StoreError):  # the file is kept: what does not fit is not lost
+            write_whole(store.db, saved)
+            done += 1
+            messages += len(saved.messages)
+    return done, messages
 
 
 @contextmanager

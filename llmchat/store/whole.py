@@ -5,7 +5,7 @@ its ids are free (`taken` says which are not). A reply that is still being writt
 interrupted, with the text so far.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from llmchat.store import rows
 from llmchat.store.conversations import next_seq
@@ -18,10 +18,7 @@ _AT_ONCE = 500
 
 
 def read_whole(db: Database, tree: Tree, conversation: Conversation) -> SavedConversation:
-    """Everything of one conversation, deleted messages included.
-
-    What follows a message that a damaged file has lost becomes a root, so that it can be read back.
-    """
+    """Everything of one conversation, deleted messages included."""
     bindings = (conversation.id,)
     marks = {
         str(id_): str(mark)
@@ -38,7 +35,25 @@ def read_whole(db: Database, tree: Tree, conversation: Conversation) -> SavedCon
             bindings,
         )
     }
-    found = tree.all(conversation.id, deleted=True)
+    return as_saved(conversation, tree.all(conversation.id, deleted=True), marks, tokens)
+
+
+def as_saved(
+    conversation: Conversation,
+    found: Sequence[Message],
+    marks: Mapping[str, str],
+    tokens: Mapping[str, tuple[str, tuple[int, ...]]],
+) -> SavedConversation:
+    """A conversation with its messages, parents first, as one value.
+
+    What follows a message that a damaged file has lost becomes a root, so that it can be read back.
+
+    Args:
+        conversation: its row.
+        found: its messages, in order of creation.
+        marks: of deleted messages, the message whose deletion took each along.
+        tokens: of replies, the vocabulary's hash and the token ids.
+    """
     there = {message.id for message in found}
     return SavedConversation(
         id=conversation.id,
@@ -63,7 +78,7 @@ def read_whole(db: Database, tree: Tree, conversation: Conversation) -> SavedCon
     )
 
 
-def _mark(message: str, marks: dict[str, str], there: set[str]) -> str | None:
+def _mark(message: str, marks: Mapping[str, str], there: set[str]) -> str | None:
     """Whose deletion took it along; its own where that one is lost."""
     mark = marks.get(message)
     return mark if mark is None or mark in there else message

@@ -189,9 +189,25 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_a_damaged_store_is_moved_aside_and_kept(tmp_path, damage):
+READABLE: dict[str, tuple[int, int]] = {
+    "first page zeroed": (80, 80),
+    "second page zeroed": (80, 80),
+    "a middle page zeroed": (80, 79),
+    "a middle page of rubbish": (80, 79),
+    "half of the file": (60, 30),
+    "cut inside a page": (60, 30),
+    "a wrong magic": (80, 80),
+    "freed pages that are used": (80, 80),
+}
+"""Messages, and messages with words, that are read back at least, of 80."""
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_store_is_moved_aside_and_kept_and_what_can_be_read_is_brought_back(
+    tmp_path, name
+):
     path = filled(tmp_path / "data")
+    damage = DAMAGE[name]
     damage(path)
     before = path.read_bytes() if path.is_file() else b"folder"
     store = open_at(tmp_path / "data")
@@ -201,13 +217,19 @@ def test_a_damaged_store_is_moved_aside_and_kept(tmp_path, damage):
     (aside,) = [p for p in asides if not p.name.endswith(("-wal", "-shm"))]
     assert str(aside) in notice
     assert (aside.read_bytes() if aside.is_file() else b"folder") == before
+    old = store.conversations.list()
+    messages = [m for c in old for m in store.tree.all(c.id)]
+    least = READABLE.get(name, (0, 0))
+    assert len(messages) >= least[0]
+    assert sum(m.text != "" for m in messages) >= least[1]
+    assert [c.title for c in old] == (["old"] if least[0] else [])
+    assert not least[0] or store.search("a")
     chat = store.conversations.create(title="new")
     store.writer.begin(chat.id, None, question=words("q"))
-    assert [c.title for c in store.conversations.list()] == ["new"]
     store.close()
     again = open_at(tmp_path / "data")
     assert again.notices == []
-    assert [c.title for c in again.conversations.list()] == ["new"]
+    assert [c.title for c in again.conversations.list()] == ["new", *(c.title for c in old)]
     again.close()
 
 
