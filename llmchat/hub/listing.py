@@ -5,39 +5,66 @@ Owns the two questions that a plan needs. Refuses names that are one on some fil
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from llmchat.errors import HubError
 from llmchat.hub.answers import RepoFile, distinct
 from llmchat.hub.client import HubClient
+from llmchat.hub.config import HubConfig
 from llmchat.hub.retry import Patience, Transient
+from llmchat.hub.stopping import stoppable
 
 T = TypeVar("T")
 
+ASK_TRIES = 2
+ASK_CONNECT = 5.0
+ASK_READ = 15.0
+"""Somebody waits for a plan: a hub that cannot be reached is told within 11 seconds."""
 
-def snapshot(client: HubClient, repo: str, revision: str) -> tuple[str, list[RepoFile]]:
-    """The commit that `revision` means, and every file at it.
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A repository at one commit."""
+
+    repo: str
+    """Its name now, which may be another than was asked for."""
+    commit: str
+    files: list[RepoFile]
+    """The GGUF files whose names and sizes we accept."""
+
+
+def impatient(config: HubConfig) -> HubConfig:
+    """The configuration for questions that somebody waits for."""
+    return replace(
+        config,
+        tries=min(ASK_TRIES, config.tries),
+        connect_timeout=min(ASK_CONNECT, config.connect_timeout),
+        read_timeout=min(ASK_READ, config.read_timeout),
+    )
+
+
+def snapshot(client: HubClient, repo: str, revision: str, stop: threading.Event) -> Snapshot:
+    """What `revision` means, and every model file at it.
 
     Raises:
-        NotFound: no such repository or revision. HubError: anything else.
+        NotFound: no such repository or revision. HubError: anything else. Interrupted: stopped.
     """
     if client.config.offline:
         raise HubError("hub.offline", repo=repo)
-    commit = _patiently(client, lambda: client.commit(repo, revision))
-    files = _patiently(client, lambda: client.files(repo, commit))
+    info = _patiently(client, stop, lambda: client.revision(repo, revision))
+    files = _patiently(client, stop, lambda: client.files(info.id, info.sha))
     models = [file for file in files if file.path.lower().endswith(".gguf")]
     if not distinct([file.path for file in models]):
         raise HubError("hub.bad_answer", what="file name", value=repo)
-    return commit, models
+    return Snapshot(info.id, info.sha, models)
 
 
-def _patiently(client: HubClient, ask: Callable[[], T]) -> T:
-    """Ask until it answers, three times at most: somebody waits for the plan."""
-    config = replace(client.config, tries=min(3, client.config.tries))
-    patience = Patience(config, threading.Event(), key="hub.unreachable")
+def _patiently(client: HubClient, stop: threading.Event, ask: Callable[[], T]) -> T:
+    """Ask until it answers, a few times at most."""
+    patience = Patience(client.config, stop, key="hub.unreachable")
     while True:
         try:
-            return ask()
+            return stoppable(ask, stop)
         except Transient as problem:
             patience.failed(problem)

@@ -53,6 +53,10 @@ class DownloadPlan(Struct, frozen=True, kw_only=True):
     wheel: Wheel | None = None
     projector: str = ""
     """The one of `files` that is a projector."""
+    drafter: str = ""
+    """The one of `files` that drafts for the model."""
+    offered: tuple[str, ...] = ()
+    """Drafters that the repository has beside it, not fetched."""
 
     @property
     def size(self) -> int:

@@ -201,12 +201,28 @@ def fixed_choice(variants: Sequence[Variant], *, repo: str) -> Variant:
     return min(enough or models, key=lambda variant: variant.size)
 
 
+def usual(variants: Sequence[Variant]) -> Variant | None:
+    """What the fixed rule takes; None where it takes none."""
+    try:
+        return fixed_choice(variants, repo="")
+    except NotFound:
+        return None
+
+
 def projector_for(variant: Variant, variants: Sequence[Variant]) -> Variant | None:
     """The projector that belongs to a model, by llama.cpp's rule (`common/download.cpp`).
 
     Deepest shared folder, then the same label, then the nearest bits; F16 and BF16 on ties.
     """
-    projectors = [v for v in variants if v.kind == "projector" and v.complete]
+    return _companion(variant, [v for v in variants if v.kind == "projector" and v.complete])
+
+
+def drafter_for(variant: Variant, variants: Sequence[Variant]) -> Variant | None:
+    """The small model that drafts for another one, chosen as its projector is."""
+    return _companion(variant, [v for v in variants if v.kind == "drafter" and v.complete])
+
+
+def _companion(variant: Variant, candidates: Sequence[Variant]) -> Variant | None:
     folder = variant.files[0].rpartition("/")[0]
 
     def rank(candidate: Variant) -> tuple[int, bool, int, bool, str]:
@@ -220,7 +236,7 @@ def projector_for(variant: Variant, variants: Sequence[Variant]) -> Variant | No
             path,
         )
 
-    return min(projectors, key=rank, default=None)
+    return min(candidates, key=rank, default=None)
 
 
 def _shared_depth(one: str, other: str) -> int:

@@ -39,6 +39,8 @@ class Fault:
     extra: bytes = b""
     """Follows the body; counted in Content-Length when `lie` is not set."""
     lie: bool = False
+    rate: float | None = None
+    """Bytes a second: a slow connection."""
     at: tuple[int, Callable[[], None]] | None = None
     """After that many bytes of the body, call."""
 
@@ -59,6 +61,8 @@ class Hub:
     def __init__(self) -> None:
         self.repos: dict[str, dict[str, bytes]] = {}
         self.commits: dict[str, str] = {}
+        self.renamed: dict[str, str] = {}
+        """Old name to new one: answered with 307, as the real hub does."""
         self.requests: list[Request] = []
         self.sent = 0
         """Bytes of files that went out."""
@@ -152,6 +156,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer()
 
+    def do_POST(self) -> None:
+        self._answer()
+
     def _answer(self) -> None:
         headers = {key.lower(): value for key, value in self.headers.items()}
         self.hub.note(Request(self.name, self.command, self.path, headers))
@@ -164,11 +171,18 @@ class _Handler(BaseHTTPRequestHandler):
             self._hub(fault)
 
     def _hub(self, fault: Fault) -> None:
-        parts = unquote(urlsplit(self.path).path).strip("/").split("/")
-        if self.hub.token and self.headers.get("Authorization") != f"Bearer {self.hub.token}":
+        path = urlsplit(self.path).path
+        parts = unquote(path).strip("/").split("/")
+        old = next((name for name in self.hub.renamed if name in unquote(path)), None)
+        if old is not None:
+            where = self.path.replace(old, self.hub.renamed[old], 1)
+            self._send(307, {"Location": where}, b"", fault)
+        elif self.hub.token and self.headers.get("Authorization") != f"Bearer {self.hub.token}":
             self._missing(401, "RepoNotFound", fault)
+        elif parts[:3] == ["api", "resolve-cache", "models"]:
+            self._small("/".join(parts[3:5]), "/".join(parts[6:]), fault)
         elif parts[:2] == ["api", "models"]:
-            self._api("/".join(parts[2:4]), parts[4:], fault)
+            self._api("/".join(parts[2:4]), parts[4:] or ["revision", "main"], fault)
         elif len(parts) > 4 and parts[2] == "resolve":
             self._resolve("/".join(parts[:2]), parts[3], "/".join(parts[4:]), fault)
         else:
@@ -183,7 +197,15 @@ class _Handler(BaseHTTPRequestHandler):
             if rest[1] not in ("main", commit):
                 self._missing(404, "RevisionNotFound", fault)
                 return
-            self._json({"id": repo, "sha": commit, "siblings": []}, fault)
+            siblings = [_sibling(name, _entry(name, content)) for name, content in files.items()]
+            self._json({"id": repo, "sha": commit, "siblings": siblings}, fault)
+        elif rest[0] == "paths-info":
+            form = self.rfile.read(int(self.headers.get("Content-Length", "0"))).decode()
+            asked = parse_qs(form).get("paths", [])
+            self._json([_entry(name, files[name]) for name in asked if name in files], fault)
+        elif rest[0] == "refs":
+            branch = {"name": "main", "ref": "refs/heads/main", "targetCommit": COMMIT}
+            self._json({"branches": [branch], "converts": [], "tags": []}, fault)
         else:
             self._tree(files, fault)
 
@@ -195,7 +217,9 @@ class _Handler(BaseHTTPRequestHandler):
         headers: dict[str, str | None] = {}
         if len(names) > page * 3 + 3:
             path = urlsplit(self.path).path
-            headers["Link"] = f'<{path}?recursive=true&page={page + 1}>; rel="next"'
+            headers["Link"] = (
+                f'<{self.hub.endpoint}{path}?recursive=true&page={page + 1}>; rel="next"'
+            )
         self._json(entries, fault, headers)
 
     def _resolve(self, repo: str, commit: str, path: str, fault: Fault) -> None:
@@ -204,6 +228,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._missing(401, "RepoNotFound", fault)
         elif path not in files:
             self._missing(404, "EntryNotFound", fault)
+        elif not _is_lfs(path):
+            where = f"/api/resolve-cache/models/{repo}/{self.hub.commits[repo]}/{path}"
+            self._send(fault.status or 307, {"Location": where}, b"", fault)
         elif self.hub.direct:
             self._file_bytes(fault, files[path])
         else:
@@ -218,22 +245,32 @@ class _Handler(BaseHTTPRequestHandler):
             }
             self._send(fault.status or 302, headers, b"", fault)
 
+    def _small(self, repo: str, path: str, fault: Fault) -> None:
+        """A file that git itself holds: no CDN, its name is git's hash."""
+        content = self.hub.repos[repo][path]
+        headers: dict[str, str | None] = {
+            "ETag": f'"{_git_sha1(content)}"',
+            "X-Repo-Commit": self.hub.commits[repo],
+        }
+        self._send(fault.status or 200, headers, content, fault)
+
     def _file_bytes(self, fault: Fault, content: bytes | None = None) -> None:
         if content is None:
             parts = unquote(urlsplit(self.path).path).strip("/").split("/")
             content = self.hub.repos["/".join(parts[:2])]["/".join(parts[2:])]
-        start, status = 0, fault.status or 200
+        start, end, status = 0, len(content), fault.status or 200
         headers: dict[str, str | None] = {"ETag": '"cdn-has-its-own"'}
         asked = self.headers.get("Range")
         if asked and not fault.ignore_range:
-            start = int(asked.removeprefix("bytes=").removesuffix("-"))
+            first, _, last = asked.removeprefix("bytes=").partition("-")
+            start, end = int(first), min(int(last) + 1 if last else len(content), len(content))
             if start >= len(content):
                 self._send(416, {"Content-Range": f"bytes */{len(content)}"}, b"", fault)
                 return
             status = fault.status or 206
-            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-        body = bytearray(content[start:])
-        if fault.flip is not None and fault.flip >= start:
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(content)}"
+        body = bytearray(content[start:end])
+        if fault.flip is not None and start <= fault.flip < end:
             body[fault.flip - start] ^= 1
         self._send(status, headers, bytes(body), fault, is_file=True)
 
@@ -282,6 +319,8 @@ class _Handler(BaseHTTPRequestHandler):
             if is_file:
                 self.hub.add_sent(stop - place)
             place = stop
+            if fault.rate is not None:
+                self.hub.closing.wait(_PIECE / fault.rate)
             if alarm is not None and place >= alarm[0]:
                 alarm[1]()
                 alarm = None
@@ -307,7 +346,27 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def _sibling(name: str, entry: dict[str, Any]) -> dict[str, object]:
+    """The entry as `model_info` gives it."""
+    lfs = entry.get("lfs")
+    told = {"rfilename": name, "size": entry["size"], "blobId": entry["oid"]}
+    return told | ({"lfs": {**lfs, "sha256": lfs["oid"]}} if lfs else {})
+
+
+@lru_cache(maxsize=256)
+def _git_sha1(content: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def _is_lfs(name: str) -> bool:
+    """Whether a repository keeps such a file outside git."""
+    return name.lower().endswith((".gguf", ".bin", ".safetensors"))
+
+
 def _entry(name: str, content: bytes) -> dict[str, object]:
+    if not _is_lfs(name):
+        size = len(content)
+        return {"type": "file", "oid": _git_sha1(content), "size": size, "path": name}
     digest = _sha256(content)
     return {
         "type": "file",
