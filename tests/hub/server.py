@@ -17,6 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from tests.hub.searching import found
+
 COMMIT = "c" * 40
 _PIECE = 64 * 1024
 
@@ -63,9 +65,16 @@ class Hub:
         self.commits: dict[str, str] = {}
         self.renamed: dict[str, str] = {}
         """Old name to new one: answered with 307, as the real hub does."""
+        self.facts: dict[str, dict[str, object]] = {}
+        """What a search says of a repository: downloads, tags, gguf and the rest."""
+        self.gated: set[str] = set()
+        """Repositories whose files ask for a licence to be accepted; a token is an acceptance."""
         self.requests: list[Request] = []
         self.sent = 0
         """Bytes of files that went out."""
+        self.open_files = 0
+        """Answers of files under way."""
+        self.most_at_once = 0
         self.hub_faults: deque[Fault] = deque()
         self.cdn_faults: deque[Fault] = deque()
         self.always: Fault | None = None
@@ -115,6 +124,12 @@ class Hub:
         """Count bytes of a file."""
         with self._lock:
             self.sent += count
+
+    def add_open(self, count: int) -> None:
+        """An answer of a file began or ended."""
+        with self._lock:
+            self.open_files += count
+            self.most_at_once = max(self.most_at_once, self.open_files)
 
     def next_fault(self, server: str) -> Fault:
         """What the next answer shall do."""
@@ -181,12 +196,19 @@ class _Handler(BaseHTTPRequestHandler):
             self._missing(401, "RepoNotFound", fault)
         elif parts[:3] == ["api", "resolve-cache", "models"]:
             self._small("/".join(parts[3:5]), "/".join(parts[6:]), fault)
+        elif parts == ["api", "models"]:
+            self._search(fault)
         elif parts[:2] == ["api", "models"]:
             self._api("/".join(parts[2:4]), parts[4:] or ["revision", "main"], fault)
         elif len(parts) > 4 and parts[2] == "resolve":
             self._resolve("/".join(parts[:2]), parts[3], "/".join(parts[4:]), fault)
         else:
             self._missing(404, "", fault)
+
+    def _search(self, fault: Fault) -> None:
+        page, following = found(self.hub, urlsplit(self.path).query)
+        link = f'<{self.hub.endpoint}/api/models?{following}>; rel="next"'
+        self._json(page, fault, {"Link": link} if following else {})
 
     def _api(self, repo: str, rest: list[str], fault: Fault) -> None:
         files = self.hub.repos.get(repo)
@@ -226,6 +248,8 @@ class _Handler(BaseHTTPRequestHandler):
         files = self.hub.repos.get(repo)
         if files is None:
             self._missing(401, "RepoNotFound", fault)
+        elif repo in self.hub.gated and not self.headers.get("Authorization"):
+            self._missing(401, "GatedRepo", fault)
         elif path not in files:
             self._missing(404, "EntryNotFound", fault)
         elif not _is_lfs(path):
@@ -305,7 +329,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
-        self._body(body + (fault.extra if fault.lie else b""), fault, is_file)
+        self.hub.add_open(is_file)
+        try:
+            self._body(body + (fault.extra if fault.lie else b""), fault, is_file)
+        finally:
+            self.hub.add_open(-is_file)
 
     def _body(self, body: bytes, fault: Fault, is_file: bool) -> None:
         end = len(body) if fault.cut is None else min(fault.cut, len(body))

@@ -25,9 +25,9 @@ SIZE = 40_000_000
 class Puller:
     """The warm process of `puller.py`."""
 
-    def __init__(self, environ: dict[str, str]) -> None:
+    def __init__(self, environ: dict[str, str], *changes: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.hub.puller"],
+            [sys.executable, "-m", "tests.hub.puller", *changes],
             cwd=Path(__file__).parents[2],
             env=environ,
             stdin=subprocess.PIPE,
