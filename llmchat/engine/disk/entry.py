@@ -12,10 +12,9 @@ import re
 import stat
 from io import FileIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 from msgspec import Struct
 
 STATE, META, TEMPORARY = ".state", ".meta", ".tmp"
@@ -26,7 +25,11 @@ _META_MOST = 8 * 1024 * 1024
 """A meta file of two million tokens is 200 KB."""
 _CHUNK = 4 * 1024 * 1024
 
-Bytes = npt.NDArray[np.uint8]
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Bytes = npt.NDArray[np.uint8]
 
 
 class Damaged(Exception):
@@ -71,10 +74,10 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     """A state on its way to the disk."""
 
     tokens: tuple[int, ...]
-    state: Bytes
+    state: "Bytes"
     tag: str
     pos_min: int = 0
-    checkpoints: tuple[tuple[int, Bytes], ...] = ()
+    checkpoints: tuple[tuple[int, "Bytes"], ...] = ()
     """Length and partial state of each."""
     seconds: float = 0.0
 
@@ -89,8 +92,8 @@ class Found(Struct, frozen=True, kw_only=True):
 
     meta: Meta
     tokens: list[int]
-    state: Bytes
-    checkpoints: tuple[tuple[int, Bytes], ...] = ()
+    state: "Bytes"
+    checkpoints: tuple[tuple[int, "Bytes"], ...] = ()
 
 
 def encode_meta(meta: Meta) -> bytes:
@@ -142,6 +145,8 @@ def read_state(folder: Path, meta: Meta) -> Found:
         Damaged: it is not what was written.
         OSError: it cannot be read.
     """
+    import numpy as np  # 0.1 s that programs which only look at the folder do not pay
+
     data = np.empty(meta.size, np.uint8)
     view = data.data
     digest = hashlib.sha256()
@@ -160,7 +165,7 @@ def read_state(folder: Path, meta: Meta) -> Found:
     return _parts(meta, data)
 
 
-def _parts(meta: Meta, data: Bytes) -> Found:
+def _parts(meta: Meta, data: "Bytes") -> Found:
     end = meta.token_bytes + meta.state_bytes
     checkpoints = []
     start = end

@@ -6,19 +6,22 @@ cell's numbers or its layout is in `Circumstances`, every token of the prefix is
 
 import hashlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 from msgspec import Struct
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Tokens = npt.NDArray[np.int32]
 
 FORMAT = 1
 """Changes whenever an old file must not be read any more."""
 BLOCK = 256
 """Tokens of one link of the chain, and the least that is worth a write."""
 _LINK = 16
-
-Tokens = npt.NDArray[np.int32]
 
 
 class Circumstances(Struct, frozen=True, kw_only=True):
@@ -51,8 +54,10 @@ class Circumstances(Struct, frozen=True, kw_only=True):
         return hashlib.sha256(msgspec.json.encode((FORMAT, self))).hexdigest()[:32]
 
 
-def as_tokens(tokens: Sequence[int]) -> Tokens:
+def as_tokens(tokens: Sequence[int]) -> "Tokens":
     """Token ids as they are hashed and stored: int32, little endian."""
+    import numpy as np  # as in entry.py
+
     return np.asarray(tokens, dtype="<i4")
 
 

@@ -91,7 +91,9 @@ class Writer:
     def wait(self, seconds: float) -> bool:
         """Until nothing waits. False: not in time."""
         with self._wake:
-            return self._wake.wait_for(lambda: not self._waiting and not self._working, seconds)
+            return self._wake.wait_for(
+                lambda: not self._waiting and not self._working, max(0.0, seconds)
+            )
 
     def close(self, seconds: float) -> bool:
         """Take no more, write what waits, but no longer than `seconds`. True: all is written."""
