@@ -29,6 +29,8 @@ class Places:
     logs: Path
     run: Path
     """Sockets and locks; found the same way by every process, so no XDG_RUNTIME_DIR here."""
+    machine: Path
+    """Locks that hold for all of a user's homes: the load lock. LLMCHAT_MACHINE moves it."""
 
     @property
     def config_file(self) -> Path:
@@ -63,6 +65,7 @@ def find_places(environ: Mapping[str, str] = os.environ) -> Places:
             cache=root / "cache",
             logs=root / "logs",
             run=_short_enough(root / "run"),
+            machine=_machine(environ),
         )
     from platformdirs import PlatformDirs  # 57 ms that LLMCHAT_HOME and --version do not pay
 
@@ -75,7 +78,13 @@ def find_places(environ: Mapping[str, str] = os.environ) -> Places:
         cache=Path(dirs.user_cache_dir),
         logs=Path(dirs.user_log_dir),
         run=_short_enough(state / "run"),
+        machine=_machine(environ),
     )
+
+
+def _machine(environ: Mapping[str, str]) -> Path:
+    # /tmp for the same reason as below; tests have a folder of their own.
+    return Path(environ.get("LLMCHAT_MACHINE") or f"/tmp/llmchat-{os.getuid()}").absolute()
 
 
 def _short_enough(run: Path) -> Path:

@@ -20,6 +20,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     root = tmp_path / "home"
     root.mkdir(mode=0o700)
     monkeypatch.setenv("LLMCHAT_HOME", str(root))
+    monkeypatch.setenv("LLMCHAT_MACHINE", str(root / "machine"))  # nobody waits for another's load
     monkeypatch.setenv("HOME", str(root))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hf"))
     # Nothing is ever asked of the real hub; a test of the hub sets its own endpoint.

@@ -57,9 +57,13 @@ class Assignment(Struct, frozen=True, kw_only=True):
     """The digest that names socket, lock, log and deaths (registry.digest)."""
     run: str
     """The run folder."""
+    machine: str
+    """The folder of locks that hold for the whole machine."""
     listen_fd: int
     lock_fd: int
     keep_alive: float = DEFAULT_KEEP_ALIVE
+    kv: str = ""
+    """The folder of saved KV states; empty: there is none."""
     script: str = ""
     """For the scripted worker only."""
     limits: Limits = Limits()

@@ -6,6 +6,7 @@ llama.cpp; a backend owns the one inference thread and knows no sockets. Two exi
 """
 
 from collections.abc import Callable
+from enum import Enum
 from typing import Protocol
 
 from msgspec import Struct
@@ -32,6 +33,15 @@ Emit = Callable[[Event], None]
 """Hands an event to the shell for the request's connection. Thread-safe, never blocks."""
 
 
+class Verdict(Enum):
+    """What the client who waits for a load says to its plan."""
+
+    GO = "go"
+    AGAIN = "again"
+    """Others have made room: wait until what is free stands still, and plan anew."""
+    STOP = "stop"
+
+
 class BackendStatus(Struct, frozen=True, kw_only=True):
     """What `WorkerStatus` needs to know of the inside; read without waiting for the loop."""
 
@@ -55,9 +65,9 @@ class Backend(Protocol):
         wants: Wants,
         *,
         progress: Callable[[Loading], None],
-        proceed: Callable[[Plan], bool],
+        proceed: Callable[[Plan], Verdict],
     ) -> Facts:
-        """Load the model. `proceed` is called once before memory is taken; False = give up.
+        """Load the model. `proceed` is asked before memory is taken, once for each plan.
 
         Raises:
             EngineError: it cannot be loaded; `last_lines` of the log go into LoadFailed.

@@ -83,14 +83,15 @@ def place(devices: Sequence[Device], wants: Wants, model: Model, measure: Measur
     and KV cache gain most there.
     """
     search = _Search(devices, wants, model, measure)
-    for n_ctx in _contexts(wants, model):
+    for n_ctx in contexts(wants, model):
         placed = search.layers(n_ctx)
         if placed.fits:
             break
     return search.widen(placed)
 
 
-def _contexts(wants: Wants, model: Model) -> list[int]:
+def contexts(wants: Wants, model: Model) -> list[int]:
+    """Contexts of one sequence to try, the best first."""
     if wants.n_ctx is not None:
         return [wants.n_ctx]
     first = min(model.n_ctx_train or DEFAULT_CTX, DEFAULT_CTX)

@@ -1,10 +1,11 @@
 """Where live workers are found on this machine: names, sockets, locks and deaths in the run folder.
 
 A worker's name is a digest of what must be the same for it to be shared: the model, this llmchat,
-its engine build. `NAME.sock` is its socket; `NAME.lock` is locked for as long as it lives, and by
-whoever starts it; `NAME.deaths` counts how it died. Lock files are never unlinked: one that is
-unlinked while another process waits for it would lock nothing. Refuses to start or to talk to
-workers (starting.py, client.py), and to import llama_cpp: its build is read from its metadata.
+its engine build; a second worker of a model is `NAME.2`. `NAME.sock` is its socket; `NAME.lock` is
+locked for as long as it lives, and by whoever starts it; `NAME.deaths` counts how the workers of
+a model died. Lock files are never unlinked: one that is unlinked while another process waits for it
+would lock nothing. Refuses to start or to talk to workers (starting.py, client.py), and to import
+llama_cpp: its build is read from its metadata.
 """
 
 import fcntl
@@ -26,6 +27,8 @@ from llmchat.paths import ensure_private
 
 DEATHS_WINDOW = 60.0
 DEATHS_ALLOWED = 3
+SLOTS = 4
+"""Workers of one model at once: those after the first have other wants, and room."""
 _SOCKET = ".sock"
 _BACKLOG = 128
 
@@ -66,6 +69,11 @@ def digest(identity: str, script: str | None = None) -> str:
     if script is not None:
         words.append(f"scripted:{script}")
     return hashlib.sha256("\0".join(words).encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+def slots(name: str) -> tuple[str, ...]:
+    """The names of all workers that a model may have at once, the first one first."""
+    return (name, *(f"{name}.{number}" for number in range(2, SLOTS + 1)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +153,7 @@ class Registry:
     # deaths
 
     def _deaths_path(self, name: str) -> Path:
-        return self.run / f"{name}.deaths"
+        return self.run / f"{name.partition('.')[0]}.deaths"
 
     def note_death(self, name: str, pid: int, how: str) -> None:
         """Count a death; every client that saw it may say so, it counts once."""

@@ -20,7 +20,7 @@ from llmchat.engine.assignment import Limits
 from llmchat.engine.client.engine import LocalEngine
 from llmchat.engine.protocol import Loading, Plan
 from llmchat.engine.registry import digest
-from llmchat.errors import ModelBusy, WorkerDied
+from llmchat.errors import WorkerDied
 from llmchat.paths import Places
 from llmchat.values import ModelFile, Wants
 from tests.engine.asking import chat, events, first_delta, text, until
@@ -175,17 +175,6 @@ async def test_wants_that_are_satisfied_share_and_others_replace_a_lone_worker(
     [status] = await engine.live()
     assert status.pid != pid
     assert await engine.stop(status.pid)
-
-
-async def test_wants_that_others_stand_in_the_way_of_are_busy_and_name_them(
-    make_engine: MakeEngine, model: ModelFile
-):
-    theirs, ours = make_engine(face="theirs"), make_engine(face="ours")
-    session = await theirs.open(model, Wants(n_ctx=2048))
-    with pytest.raises(ModelBusy) as busy:
-        await ours.open(model, Wants(n_ctx=4096))
-    assert f"theirs {os.getpid()}" in str(busy.value)
-    assert text(await events(session, chat("unharmed"))).startswith("You said: **unharmed**")
 
 
 async def test_a_worker_leaves_with_its_last_client(

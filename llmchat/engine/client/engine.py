@@ -1,7 +1,8 @@
 """The local engine: opens models in worker processes, and talks to them for core.
 
-Owns the handshake, sharing and replacing, listing and stopping. Refuses bytes and queues (link.py),
-the race to start one (finding.py), processes (starting.py), and what a worker decides itself.
+Owns sessions, listing and stopping. Refuses bytes and queues (link.py), sharing and replacing
+(opening.py), the race to start one (finding.py), processes (starting.py), and what a worker
+decides itself.
 """
 
 import asyncio
@@ -13,34 +14,19 @@ from llmchat.engine.assignment import Limits
 from llmchat.engine.client import starting
 from llmchat.engine.client.cancelling import see_it_end
 from llmchat.engine.client.finding import FREE_LOCK, Finder, Starter
-from llmchat.engine.client.link import Link, Waiting, fresh
+from llmchat.engine.client.link import Link, Waiting
+from llmchat.engine.client.opening import WELCOME, Opening, ask_status, ask_to_leave
+from llmchat.engine.client.room import Room
 from llmchat.engine.client.session import LocalSession
-from llmchat.engine.client.wanting import satisfies
-from llmchat.engine.protocol import (
-    Facts,
-    Failed,
-    LoadFailed,
-    Loading,
-    Plan,
-    Proceed,
-    Ready,
-    Shutdown,
-    StatusRequest,
-    Welcome,
-    WorkerStatus,
-)
+from llmchat.engine.disk import Folder
+from llmchat.engine.protocol import Facts, WorkerStatus
 from llmchat.engine.registry import Registry
 from llmchat.engine.session import OnLate, OnProgress, Session
-from llmchat.errors import EngineError, ModelBusy, WorkerDied
+from llmchat.errors import ConfigError, EngineError
 from llmchat.paths import Places
-from llmchat.text.cleaning import clean_line
 from llmchat.values import ModelFile, Wants
 
-_WELCOME = 30.0
-"""A worker greets as soon as Python is up, whatever it loads; slow disks included."""
 _STATUS = 2.0
-_TRIES = 2
-_REPLACEMENTS = 3
 _VARIABLE = "LLMCHAT_ENGINE"
 _SCRIPTED = "scripted"
 
@@ -55,6 +41,8 @@ class LocalEngine:
         scripted: start scripted workers with this script; unset, LLMCHAT_ENGINE decides.
         keep_alive: this client's wish for every worker that it uses; None = what stands.
         limits: a worker's patience, for tests.
+        kv_budget: bytes that saved KV states may take, for every worker from the next open on; 0
+            empties the folder. None: nothing of this program reaches it, and it stays as it is.
     """
 
     def __init__(
@@ -66,6 +54,7 @@ class LocalEngine:
         scripted: str | None = None,
         keep_alive: float | None = None,
         limits: Limits | None = None,
+        kv_budget: int | None = None,
     ) -> None:
         engine, _, script = environ.get(_VARIABLE, "").partition(":")
         if scripted is None and engine == _SCRIPTED:
@@ -73,6 +62,8 @@ class LocalEngine:
         self._label = f"{face} {os.getpid()}"
         starter = Starter(self._label, environ, scripted, keep_alive, limits or Limits())
         self._finder = Finder(places, starter)
+        self._kv = Folder(places.kv)
+        self._kv_budget = kv_budget
         self._sessions: set[LocalSession] = set()
         self._cancels: set[asyncio.Task[None]] = set()
 
@@ -92,24 +83,17 @@ class LocalEngine:
     ) -> Session:
         """A session with a ready worker; see session.Engine.open."""
         self.registry.prepare()
-        name = self.name(model)
-        tries = replacements = 0
-        while True:
-            link, started = await self._finder.find_or_start(name, model, wants)
-            try:
-                facts = await self._until_ready(link, model, on_progress)
-                if started or await self._suits(link, model, facts, wants, replacements):
-                    return self._session(name, link, facts)
-                replacements += 1
-            except WorkerDied:
-                tries += 1
-                if tries >= _TRIES or self.registry.keeps_dying(name):
-                    await link.aclose()
-                    raise
-            except BaseException:
-                await link.aclose()
-                raise
-            await link.aclose()
+        await asyncio.to_thread(self._set_kv_budget)
+        room = Room(live=self.live, leave=self.stop)
+        found = await Opening(self._finder, room, model, wants, on_progress).run()
+        return self._session(found.name, found.link, found.facts)
+
+    def _set_kv_budget(self) -> None:
+        if self._kv_budget is None:
+            return
+        # A cache that cannot be used must not keep anybody from chatting; doctor says so.
+        with suppress(OSError, ConfigError):
+            self._kv.set_budget(self._kv_budget)
 
     def _session(self, name: str, link: Link, facts: Facts) -> LocalSession:
         def cancelled(request: int, queue: Waiting, choices: int, late: OnLate | None) -> None:
@@ -126,75 +110,15 @@ class LocalEngine:
             self._cancels.add(task)
             task.add_done_callback(self._cancels.discard)
 
-        session = LocalSession(link, facts, on_close=self._sessions.discard, on_cancel=cancelled)
+        session = LocalSession(
+            link,
+            facts,
+            on_close=self._sessions.discard,
+            on_cancel=cancelled,
+            saves_kv=self._kv_budget is not None,
+        )
         self._sessions.add(session)
         return session
-
-    async def _until_ready(
-        self, link: Link, model: ModelFile, on_progress: OnProgress | None
-    ) -> Facts:
-        timeout: float | None = _WELCOME
-        while True:
-            try:
-                event = await asyncio.wait_for(link.life.get(), timeout)
-            except TimeoutError:
-                raise EngineError("engine.no_answer", model=model.name) from None
-            timeout = None
-            if isinstance(event, WorkerDied):
-                raise fresh(event)
-            if isinstance(event, Ready):
-                return event.facts
-            if isinstance(event, LoadFailed):
-                raise EngineError(
-                    "engine.not_loaded", model=model.name, reason=clean_line(event.message)
-                )
-            if isinstance(event, Plan):
-                link.send(Proceed())
-            if on_progress is not None and isinstance(event, Plan | Loading):
-                on_progress(event)
-            if not isinstance(event, Welcome | Plan | Loading):
-                raise EngineError("engine.bad_frame", reason=type(event).__name__)
-
-    async def _suits(
-        self, link: Link, model: ModelFile, facts: Facts, wants: Wants, replacements: int
-    ) -> bool:
-        """Whether to share this worker. False: it has been asked to leave, and does.
-
-        Raises:
-            ModelBusy: it has other clients, or works.
-        """
-        if wants == Wants():
-            return True
-        status = await self._ask_status(link)
-        if satisfies(status.wants or Wants(), facts, wants):
-            return True
-        others = sorted({clean_line(name) for name in status.clients if name != self._label})
-        if others or replacements >= _REPLACEMENTS or not await self._ask_to_leave(link):
-            raise ModelBusy(
-                "engine.busy",
-                recoverable=True,
-                model=model.name,
-                clients=", ".join(others) or self._label,
-            )
-        return False
-
-    async def _ask_status(self, link: Link) -> WorkerStatus:
-        answer = await link.ask(lambda number: StatusRequest(id=number))
-        if not isinstance(answer, WorkerStatus):
-            raise EngineError("engine.bad_frame", reason=type(answer).__name__)
-        return answer
-
-    async def _ask_to_leave(self, link: Link, *, if_idle: bool = True) -> bool:
-        """Whether it agrees; then wait until it has closed the connection."""
-        number, queue = link.new_request()
-        link.send(Shutdown(id=number, if_idle=if_idle))
-        while True:
-            answer = await queue.get()
-            if isinstance(answer, WorkerDied):
-                return True
-            if isinstance(answer, Failed):
-                link.forget(number)
-                return False
 
     # what is there
 
@@ -209,7 +133,7 @@ class LocalEngine:
         if link is None:
             return None
         try:
-            return await asyncio.wait_for(self._ask_status(link), _STATUS)
+            return await asyncio.wait_for(ask_status(link), _STATUS)
         except (TimeoutError, EngineError):
             return None
         finally:
@@ -228,8 +152,8 @@ class LocalEngine:
         if link is None:
             return True
         try:
-            agreed = self._ask_to_leave(link, if_idle=not force)
-            leaves = await asyncio.wait_for(agreed, starting.PATIENCE if force else _WELCOME)
+            agreed = ask_to_leave(link, if_idle=not force)
+            leaves = await asyncio.wait_for(agreed, starting.PATIENCE if force else WELCOME)
             gone = leaves and await starting.gone_within(FREE_LOCK, self.registry, name)
         except TimeoutError:
             gone = False

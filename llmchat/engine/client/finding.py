@@ -54,6 +54,11 @@ class Finder:
         self.ended_by_us: set[int] = set()
         """Pids that were made to leave: no deaths to count."""
 
+    @property
+    def label(self) -> str:
+        """What other clients see of this one."""
+        return self._starter.label
+
     def name(self, model: ModelFile) -> str:
         """What this client's workers for a model are called."""
         return digest(model.identity, self._starter.script)
@@ -68,7 +73,7 @@ class Finder:
         deadline = time.monotonic() + FREE_LOCK
         started = False
         while True:
-            link = await self._greet(name)
+            link = await self.greet(name)
             if link is not None:
                 return link, started
             if started and not self.registry.held(name):
@@ -81,7 +86,9 @@ class Finder:
                 raise EngineError("engine.no_answer", model=model.name, recoverable=True)
             await asyncio.sleep(_POLL)
 
-    async def _greet(self, name: str) -> Link | None:
+    async def greet(self, name: str) -> Link | None:
+        """A link that has said Hello; None if nobody listens."""
+
         async def autopsy(link: Link, unreadable: ProtocolError | None) -> WorkerDied:
             return await self._autopsy(name, link.welcome.pid, unreadable)
 
@@ -127,11 +134,13 @@ class Finder:
                 wants=wants,
                 name=name,
                 run=str(self.registry.run),
+                machine=str(self._places.machine),
                 listen_fd=listener.fileno(),
                 lock_fd=lock_fd,
                 keep_alive=(
                     DEFAULT_KEEP_ALIVE if starter.keep_alive is None else starter.keep_alive
                 ),
+                kv=str(self._places.kv),
                 script=starter.script or "",
                 limits=starter.limits,
             )

@@ -64,6 +64,8 @@ class WorkerStatus(Struct, frozen=True, kw_only=True, tag="worker_status"):
     keep_alive: float = 300.0
     n_gpu_layers: int = 0
     n_layers: int = 0
+    memory: dict[str, int] = {}
+    """Bytes by device."""
     processor: str = "100% CPU"
     """As `ollama ps` prints it: `100% GPU`, `40%/60% CPU/GPU`."""
     wants: Wants | None = None
@@ -73,8 +75,13 @@ class Plan(Struct, frozen=True, kw_only=True, tag="plan"):
     """What loading will take, before it takes it. The starter answers with Proceed."""
 
     id: int = 0
+    number: int = 1
+    """Counts the plans of one load."""
     devices: tuple[Device, ...]
     needs: dict[str, int]
+    short: dict[str, int] = {}
+    """Bytes by device that would have to become free for the model to lie as it should: all layers
+    on GPUs and the whole context, as far as nothing else was fixed. Empty: nothing is missing."""
     placement: Placement = Placement()
 
 
@@ -115,7 +122,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     vocab: str = ""
     """Hash of the vocabulary."""
     capabilities: tuple[str, ...] = ()
-    """Of: chat, thinking, tools, embedding, rerank, vision, swa, recurrent, hybrid."""
+    """Of: chat, thinking, tools, embedding, rerank, vision, swa, recurrent, hybrid, mrope."""
     template: TemplateFacts = TemplateFacts()
     placement: Placement = Placement()
     memory: dict[str, int] = {}

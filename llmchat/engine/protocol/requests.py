@@ -59,6 +59,8 @@ class Generate(Struct, frozen=True, kw_only=True, tag="generate", omit_defaults=
     want_tokens: bool = False
     """Deltas carry token ids even without logprobs."""
     priority: int = 0
+    tag: str = ""
+    """Whose memory its cells are: the conversation's id. Without one they never reach a disk."""
 
 
 class Cancel(Struct, frozen=True, kw_only=True, tag="cancel"):
@@ -129,10 +131,13 @@ class KeepAlive(Struct, frozen=True, kw_only=True, tag="keep_alive"):
 
 
 class Proceed(Struct, frozen=True, kw_only=True, tag="proceed"):
-    """Answers Plan: go on and allocate, or (`go=False`) leave."""
+    """Answers Plan: go on and allocate, plan `again` since others made room, or leave."""
 
     id: int = 0
     go: bool = True
+    again: bool = False
+    plan: int = 1
+    """The number of the plan that this answers; answers to older ones are dropped."""
 
 
 Request = (

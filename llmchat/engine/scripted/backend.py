@@ -16,10 +16,11 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmchat.engine.assignment import Assignment
-from llmchat.engine.backend import BackendStatus, Emit, Work
+from llmchat.engine.backend import BackendStatus, Emit, Verdict, Work
 from llmchat.engine.protocol import (
     Count,
     Counted,
@@ -43,7 +44,9 @@ from llmchat.engine.protocol import (
     Tokenize,
     Tokenized,
 )
+from llmchat.engine.scripted.device import SharedDevice
 from llmchat.engine.scripted.script import SIGNALS, Script, ScriptError, Stage, for_message, parse
+from llmchat.engine.settling import settle
 from llmchat.errors import EngineError
 from llmchat.values import FinishReason, ModelFile, Timings, ToolCall, Usage, Wants
 
@@ -87,14 +90,11 @@ class ScriptedBackend:
         wants: Wants,
         *,
         progress: Callable[[Loading], None],
-        proceed: Callable[[Plan], bool],
+        proceed: Callable[[Plan], Verdict],
     ) -> Facts:
         """Pretend to load."""
         script = self._script
-        device = Device(name="CPU", description="scripted", free=4096 * _MIB, total=8192 * _MIB)
-        placement = Placement(n_layers=4, memory={"CPU": 64 * _MIB}, explanation="scripted")
-        if not proceed(Plan(devices=(device,), needs={"CPU": 64 * _MIB}, placement=placement)):
-            raise EngineError("engine.load_given_up")
+        placement = self._place(proceed)
         for part in range(11):
             progress(Loading(fraction=part / 10))
             if part == 5:
@@ -123,6 +123,31 @@ class ScriptedBackend:
             build="scripted",
             n_threads=wants.n_threads or 1,
         )
+
+    def _place(self, proceed: Callable[[Plan], Verdict]) -> Placement:
+        """Memory of the script's device, or of nobody's, asked for as the real backend does."""
+        script = self._script
+        shared = SharedDevice(Path(script.device), script.total * _MIB, script.late)
+        name, needs = ("SIM0", script.needs * _MIB) if script.device else ("CPU", 64 * _MIB)
+        placement = Placement(n_layers=4, memory={name: needs}, explanation="scripted")
+        while True:
+            free = shared.free() if script.device else 4096 * _MIB
+            device = Device(name=name, description="scripted", free=free, total=2 * free)
+            short = {name: needs - free} if needs > free else {}
+            plan = Plan(devices=(device,), needs=placement.memory, short=short, placement=placement)
+            verdict = proceed(plan)
+            if verdict is Verdict.STOP:
+                raise EngineError("engine.load_given_up")
+            if verdict is Verdict.AGAIN:
+                settle(
+                    lambda: {name: shared.free()}, clock=time.monotonic, wait=self._stopping.wait
+                )
+            elif short:
+                raise EngineError("engine.failed", reason="The device is full.")
+            else:
+                if script.device:
+                    shared.take(needs)
+                return placement
 
     def run(self) -> None:
         """Answer requests in the order they came."""

@@ -62,6 +62,14 @@ class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     load: float = 0.0
     load_fail: bool = False
     n_ctx: int = 4096
+    device: str = ""
+    """A folder that stands for a device which scripted workers share (device.py)."""
+    total: int = 1000
+    """MiB of that device."""
+    needs: int = 600
+    """MiB of it that this worker takes."""
+    late: float = 0.0
+    """Seconds from a worker's end until the device has all of its memory back."""
 
 
 class ScriptError(ValueError):

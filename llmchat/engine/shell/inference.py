@@ -1,12 +1,13 @@
 """The inference thread: waits for its turn, loads, and runs the backend until it is stopped.
 
-Owns the machine-wide load lock, held from the plan to the end of the load, so that two workers
-never measure the same free memory. Tells the shell what happens through `post`, which runs a
-function on the shell's thread; touches no socket.
+Owns the machine-wide load lock, held from the plan to the end of the load, so that no two workers
+of this user, whatever their LLMCHAT_HOME, measure the same free memory. Tells the shell what
+happens through `post`, which runs a function on the shell's thread; touches no socket.
 """
 
 import fcntl
 import os
+import queue
 import sys
 import threading
 import traceback
@@ -15,10 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from llmchat.engine.assignment import Assignment
-from llmchat.engine.backend import Backend
+from llmchat.engine.backend import Backend, Verdict
 from llmchat.engine.protocol import Facts, LoadFailed, Loading, Plan
-from llmchat.errors import EngineError
+from llmchat.errors import ConfigError, EngineError
+from llmchat.paths import ensure_private
 
 LOAD_LOCK = "load.lock"
 _RETRY = 0.05
@@ -58,8 +62,8 @@ class Inference:
         self._listener = listener
         self._post = post
         self._stopping = threading.Event()
-        self._answered = threading.Event()
-        self._go = False
+        self._answers: queue.SimpleQueue[Verdict] = queue.SimpleQueue()
+        self._plans = 0
         # A daemon: a hung llama.cpp must not keep the process from leaving.
         self._thread = threading.Thread(target=self._main, name="inference", daemon=True)
         self.started = False
@@ -69,16 +73,14 @@ class Inference:
         self.started = True
         self._thread.start()
 
-    def proceed(self, go: bool) -> None:
-        """Answer the plan; only the first answer counts."""
-        if not self._answered.is_set():
-            self._go = go
-            self._answered.set()
+    def proceed(self, verdict: Verdict) -> None:
+        """Answer the plan; the shell sees to it that each has one answer."""
+        self._answers.put(verdict)
 
     def stop(self) -> None:
         """Make the thread end soon."""
         self._stopping.set()
-        self.proceed(go=False)
+        self.proceed(Verdict.STOP)
         self._backend.stop()
 
     def _main(self) -> None:
@@ -117,12 +119,19 @@ class Inference:
 
     @contextmanager
     def _turn_to_load(self) -> Iterator[bool]:
-        path = Path(self._assignment.run) / LOAD_LOCK
+        path = self._lock_folder() / LOAD_LOCK
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             yield self._lock(descriptor)
         finally:
             os.close(descriptor)
+
+    def _lock_folder(self) -> Path:
+        try:
+            return ensure_private(Path(self._assignment.machine))
+        except ConfigError as error:  # somebody else's folder: better one home's lock than none
+            sys.stderr.write(f"llmchat: {error}\n")
+            return Path(self._assignment.run)
 
     def _lock(self, descriptor: int) -> bool:
         while not self._stopping.is_set():
@@ -138,7 +147,12 @@ class Inference:
     def _progress(self, loading: Loading) -> None:
         self._post(lambda: self._listener.on_loading(loading))
 
-    def _ask(self, plan: Plan) -> bool:
-        self._post(lambda: self._listener.on_plan(plan))
-        self._answered.wait(self._assignment.limits.proceed)
-        return self._go
+    def _ask(self, plan: Plan) -> Verdict:
+        self._plans += 1
+        numbered = replace(plan, number=self._plans)
+        self._post(lambda: self._listener.on_plan(numbered))
+        try:
+            verdict = self._answers.get(timeout=self._assignment.limits.proceed)
+        except queue.Empty:
+            return Verdict.STOP
+        return Verdict.STOP if self._stopping.is_set() else verdict

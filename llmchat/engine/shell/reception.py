@@ -11,7 +11,7 @@ import msgspec
 
 import llmchat
 from llmchat.engine.assignment import Leaving
-from llmchat.engine.backend import Work
+from llmchat.engine.backend import Verdict, Work
 from llmchat.engine.protocol import (
     PROTOCOL_VERSION,
     Cancel,
@@ -79,12 +79,20 @@ class Reception:
         elif isinstance(request, Cancel):
             connection.cancel(request.target)
         elif isinstance(request, Proceed):
-            shell.inference.proceed(request.go)
+            self._proceed(request)
         elif isinstance(request, KeepAlive):
             shell.keep_alive.joined(connection.number, request.seconds)
             connection.outbox.put(Done(id=request.id))
         elif isinstance(request, Work):
             self._work(connection, request)
+
+    def _proceed(self, request: Proceed) -> None:
+        plan = self._shell.plan
+        if plan is None or plan.number != request.plan:
+            return  # somebody was quicker
+        self._shell.plan = None
+        again = Verdict.AGAIN if request.again else Verdict.GO
+        self._shell.inference.proceed(again if request.go else Verdict.STOP)
 
     def _hello(self, connection: Connection, hello: Hello) -> None:
         shell = self._shell
@@ -152,6 +160,7 @@ class Reception:
             clients=tuple(connection.client for connection in others),
             idle_seconds=shell.idle_seconds(),
             keep_alive=shell.keep_alive.seconds,
+            memory=placement.memory,
             n_gpu_layers=placement.n_gpu_layers,
             n_layers=placement.n_layers,
             processor=processor(placement),

@@ -16,6 +16,7 @@ from llmchat.engine.placing import (
     Placed,
     Sizes,
     Try,
+    contexts,
     place,
 )
 from llmchat.engine.protocol import Device, Placement
@@ -26,6 +27,7 @@ from llmchat.engine.worker.kv import Kind
 from llmchat.engine.worker.loader import ContextParams, ModelParams
 from llmchat.engine.worker.log import LogRing
 from llmchat.engine.worker.measure import Meter
+from llmchat.engine.worker.shortage import shortage
 from llmchat.errors import EngineError
 from llmchat.text import say
 from llmchat.values import Wants
@@ -36,6 +38,10 @@ class Decision(Struct, frozen=True, kw_only=True):
 
     devices: tuple[Device, ...]
     needs: dict[str, int]
+    short: dict[str, int]
+    """What its best place lacks (shortage.py)."""
+    refusal: EngineError | None
+    """Why it cannot be loaded as things are; another plan may do better."""
     placement: Placement
     memory: dict[str, int]
     model: ModelParams
@@ -77,7 +83,7 @@ def decide(paths: Sequence[str], wants: Wants, log: LogRing) -> Decision:
     """Place a model on this machine.
 
     Raises:
-        EngineError: it cannot be read, a device is not there, or it cannot fit at all.
+        EngineError: it cannot be read, or a device is not there.
     """
     found = machine.find_devices()
     chosen = _chosen(found, wants)
@@ -94,11 +100,14 @@ def decide(paths: Sequence[str], wants: Wants, log: LogRing) -> Decision:
             )
 
         placed = place(usable, wants, model, measure)
-    _refuse_impossible(usable, placed)
+        n_ctx = contexts(wants, model)[0]
+        short = shortage(usable, wants, model, placed, n_ctx=n_ctx, measure=measure)
     choice = placed.choice
     return Decision(
         devices=listed,
         needs={name: size.total for name, size in placed.sizes.items()},
+        short=short,
+        refusal=_impossible(usable, placed),
         placement=Placement(
             n_gpu_layers=choice.n_gpu_layers,
             n_layers=model.n_layers,
@@ -181,17 +190,17 @@ def context_params(choice: Try, wants: Wants, model: Model) -> ContextParams:
     )
 
 
-def _refuse_impossible(devices: Sequence[Device], placed: Placed) -> None:
+def _impossible(devices: Sequence[Device], placed: Placed) -> EngineError | None:
     """A context that RAM cannot hold would be killed by the kernel, without a word.
 
-    Raises:
-        EngineError: with what it needs and what is free.
+    The refusal says what it needs and what is free.
     """
     for device in devices:
         size = placed.sizes.get(device.name, Sizes())
         need = size.context + size.compute
         if device.type == "cpu" and need > device.free > 0:
-            raise EngineError(
+            return EngineError(
                 "engine.does_not_fit", need=_gib(need), free=_gib(device.free),
                 n_ctx=placed.choice.n_ctx,
             )  # fmt: skip
+    return None

@@ -12,7 +12,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 
-from llmchat.engine.backend import BackendStatus, Emit, Work
+from llmchat.engine.backend import BackendStatus, Emit, Verdict, Work
 from llmchat.engine.protocol import (
     Facts,
     Failed,
@@ -102,7 +102,7 @@ class LlamaBackend:
         wants: Wants,
         *,
         progress: Callable[[Loading], None],
-        proceed: Callable[[Plan], bool],
+        proceed: Callable[[Plan], Verdict],
     ) -> Facts:
         """Load the model.
 

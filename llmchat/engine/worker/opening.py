@@ -5,12 +5,14 @@ Owns the order of a load and what is told about it. Refuses numbers of its own: 
 """
 
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any
 
 from llama_cpp import llama_cpp as lib
 
+from llmchat.engine.backend import Verdict
 from llmchat.engine.protocol import (
     Facts,
     Loading,
@@ -19,10 +21,12 @@ from llmchat.engine.protocol import (
     Prompt,
     TemplateFacts,
 )
+from llmchat.engine.settling import settle
 from llmchat.engine.worker import fit
 from llmchat.engine.worker.capi import Context, Pointer, model_description, model_text
 from llmchat.engine.worker.chat.parse import ReplyParser
 from llmchat.engine.worker.chat.template import ChatTemplate, Segment
+from llmchat.engine.worker.devices import find_devices
 from llmchat.engine.worker.kv import SequenceTable
 from llmchat.engine.worker.loader import Loaded, open_context, open_model
 from llmchat.engine.worker.log import LogRing
@@ -59,7 +63,7 @@ def open_everything(
     log: LogRing,
     *,
     progress: Callable[[Loading], None],
-    proceed: Callable[[Plan], bool],
+    proceed: Callable[[Plan], Verdict],
     stopping: Callable[[], bool],
 ) -> Opened:
     """Plan, ask, load, warm up.
@@ -75,11 +79,7 @@ def open_everything(
         values: dict[str, Any] = dict(error.values)
         raise EngineError(error.key, **values) from error
     paths = model.shards or (model.path,)
-    decision = fit.decide(paths, wants, log)
-    if not proceed(
-        Plan(devices=decision.devices, needs=decision.needs, placement=decision.placement)
-    ):
-        raise EngineError("engine.load_stopped", recoverable=True)
+    decision = _agreed(paths, wants, log, proceed)
     report = _Throttle(progress, stopping)
     pointer = open_model(paths, decision.model, log, report)
     try:
@@ -107,6 +107,37 @@ def open_everything(
         raise
     kind = fit.memory_kind(pointer, decision.context.swa_full)
     return Opened(loaded, facts, SequenceTable(context, context.n_seq_max, kind), template)
+
+
+def _agreed(
+    paths: Sequence[str], wants: Wants, log: LogRing, proceed: Callable[[Plan], Verdict]
+) -> fit.Decision:
+    """A placement that whoever waits for it agrees to; planned anew after others made room.
+
+    Raises:
+        EngineError: nobody agreed, or it cannot fit at all.
+    """
+    while True:
+        decision = fit.decide(paths, wants, log)
+        verdict = proceed(
+            Plan(
+                devices=decision.devices,
+                needs=decision.needs,
+                short=decision.short,
+                placement=decision.placement,
+            )
+        )
+        if verdict is Verdict.STOP:
+            raise EngineError("engine.load_stopped", recoverable=True)
+        if verdict is Verdict.GO and decision.refusal is not None:
+            raise decision.refusal
+        if verdict is Verdict.GO:
+            return decision
+        settle(_free, clock=time.monotonic, wait=time.sleep)
+
+
+def _free() -> dict[str, int]:
+    return {found.device.name: found.device.free for found in find_devices()}
 
 
 class _Throttle:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from llmchat.engine.backend import Verdict
 from llmchat.engine.protocol import Delta, Event, Failed, Finished, Generate, Plan
 from llmchat.engine.worker.loop import LlamaBackend
 from llmchat.errors import LlmchatError
@@ -92,9 +93,9 @@ class Driver:
             self._ready.set()
         self.backend.run()
 
-    def _proceed(self, plan: Plan) -> bool:
+    def _proceed(self, plan: Plan) -> Verdict:
         self.plan = plan
-        return True
+        return Verdict.GO
 
     def ask(self, request: Generate) -> Asked:
         asked = Asked(max(1, request.n))

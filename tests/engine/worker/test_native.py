@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from llama_cpp import llama_cpp as lib
 
+from llmchat.engine.backend import Verdict
 from llmchat.engine.placing import Sizes
 from llmchat.engine.protocol import Facts, Loading, Plan
 from llmchat.engine.worker import sizes
@@ -100,9 +101,9 @@ def test_a_load_can_be_stopped_and_refused(starter: Path):
             if stop and loading.fraction > 0.3:
                 backend.stop()
 
-        def ask(plan: Plan) -> bool:
+        def ask(plan: Plan) -> Verdict:
             assert plan.needs["CPU"] > 90 << 20
-            return proceed
+            return Verdict.GO if proceed else Verdict.STOP
 
         return backend.load(model, Wants(n_ctx=256), progress=progress, proceed=ask)
 
