@@ -16,6 +16,7 @@ from llmchat.engine.worker.reply import Parser, Reply, Task
 from llmchat.engine.worker.rivals import describe, sample_with_rivals
 from llmchat.engine.worker.sampling import Chain, merge, seed_of
 from llmchat.engine.worker.vocab import Vocab
+from llmchat.errors import GenerationFailed
 from llmchat.text import say
 from llmchat.values import FinishReason, Sampling
 
@@ -139,7 +140,7 @@ class Generation:
             slot = slots[choice] if slots else None
             reply = Reply(task, choice, slot, chain, self._make_parser(task))
             reply.leader = task.replies[0] if task.replies else None
-            reply.grammar = task.grammars[choice] if task.grammars else None
+            reply.rule = task.rules[choice] if task.rules else None
             task.replies.append(reply)
 
     def _resume(self) -> None:
@@ -277,9 +278,13 @@ class Generation:
 
     def _sample(self, reply: Reply, row: int) -> None:
         request = reply.task.request
-        if reply.first == 0 and not self._begin(reply):
+        if reply.finish is not None or (reply.first == 0 and not self._begin(reply)):
             return
-        chosen = self._choose(reply, row)
+        try:
+            chosen = self._choose(reply, row)
+        except GenerationFailed as error:  # a constraint that got too complex on the way
+            self.fail(reply.task, "bad_grammar", error.sentence)
+            return
         if chosen is None:
             self._end(reply, "stop")
             return
@@ -296,11 +301,11 @@ class Generation:
         self._check_end(reply)
 
     def _choose(self, reply: Reply, row: int) -> TokenInfo | None:
-        """The next token with what was asked about it. None: its grammar allows nothing more."""
+        """The next token with what was asked about it. None: its constraint allows nothing more."""
         rivals = reply.task.request.top_logprobs
-        if reply.grammar is not None:
+        if reply.rule is not None:
             logits = self.context.logits(row)
-            token = reply.grammar.sample(reply.chain, logits)
+            token = reply.rule.sample(reply.chain, logits)
             if token is None:
                 return None
             return describe(self.vocab, logits, token, rivals, {}) if rivals else TokenInfo(token)
@@ -329,7 +334,7 @@ class Generation:
 
     def _check_end(self, reply: Reply) -> None:
         limit = reply.task.request.max_tokens
-        if reply.stream.stopped:
+        if reply.stream.stopped or (reply.rule is not None and reply.rule.complete):
             self._end(reply, "stop")
         elif limit is not None and reply.written >= limit:
             self._end(reply, "length")

@@ -23,13 +23,13 @@ from llmchat.engine.protocol import (
 )
 from llmchat.engine.worker import answers, prompts
 from llmchat.engine.worker.capi import CApiError
+from llmchat.engine.worker.constraint.opening import place_rules
+from llmchat.engine.worker.constraint.preparing import Prepared, Preparing
 from llmchat.engine.worker.generation import Generation
-from llmchat.engine.worker.grammar import Grammar
 from llmchat.engine.worker.log import LogRing
 from llmchat.engine.worker.opening import Opened, open_everything
 from llmchat.engine.worker.reply import Parser, PlainParser, Task
 from llmchat.engine.worker.sampling import merge, validate
-from llmchat.engine.worker.vocab import Vocab
 from llmchat.errors import EngineError, GenerationFailed, LlmchatError
 from llmchat.text import say
 from llmchat.values import ModelFile, Wants
@@ -56,6 +56,9 @@ class LlamaBackend:
         self._opened: Opened | None = None
         self._generation: Generation | None = None
         self._small = 0
+        self._preparing: Preparing | None = None
+        self._unprepared = 0
+        """Requests whose constraint is being read."""
 
     # from any thread
 
@@ -84,7 +87,7 @@ class LlamaBackend:
         if generation is None:
             return BackendStatus(busy=bool(self._inbox))
         return BackendStatus(
-            busy=generation.busy or bool(self._inbox) or self._small > 0,
+            busy=generation.busy or bool(self._inbox) or self._small + self._unprepared > 0,
             step=generation.steps,
             n_ctx_used=generation.table.cells(),
             sequences=sum(bool(slot.tokens) for slot in generation.table.slots),
@@ -118,6 +121,7 @@ class LlamaBackend:
             stopping=lambda: self._stopping,
         )
         self._opened = opened
+        self._preparing = Preparing(opened.loaded.vocab)
         self._generation = Generation(
             opened.loaded.context,
             opened.loaded.vocab,
@@ -196,20 +200,43 @@ class LlamaBackend:
         if not isinstance(work, Generate):
             emit(answers.answer(work, opened))
             return
+        if work.constraint is not None and handle.prepared is None:
+            self._prepare(work, emit, handle)
+            return
         self._arrivals += 1
-        task = prepare(work, emit, self._arrivals, opened)
+        task = prepare(work, emit, self._arrivals, opened, handle.prepared)
         generation.add(task)
         handle.bind(generation, task)
 
+    def _prepare(self, work: Generate, emit: Emit, handle: "_Handle") -> None:
+        """Have its constraint read on another thread; then the request comes again."""
+        assert self._preparing is not None
+        assert work.constraint is not None
+
+        def ready(prepared: Prepared) -> None:
+            handle.prepared = prepared
+            with self._wake:
+                self._unprepared -= 1
+                self._inbox.append((work, emit, handle))
+                self._wake.notify()
+
+        check_n(work, self._opened)
+        with self._wake:
+            self._unprepared += 1
+        self._preparing.start(work.constraint, work.n, ready)
+
     def _leave(self, opened: Opened, generation: Generation) -> None:
         generation.end_everything()
+        may_free = self._preparing is None or self._preparing.close()
         with self._wake:
             left = list(self._inbox)
             self._inbox.clear()
-        for work, emit, _ in left:
+        for work, emit, handle in left:
+            handle.discard()
             emit(Failed(id=work.id, code="busy", message=say("engine.leaving")))
         self._opened = self._generation = None
-        opened.loaded.close()
+        if may_free:
+            opened.loaded.close()
 
 
 class _Handle:
@@ -219,6 +246,14 @@ class _Handle:
         self._generation: Generation | None = None
         self._task: Task | None = None
         self._cancelled = False
+        self.prepared: Prepared | None = None
+        """What came of its constraint."""
+
+    def discard(self) -> None:
+        """It is never run: free what was prepared."""
+        if isinstance(self.prepared, list):
+            for rule in self.prepared:
+                rule.close()
 
     def cancel(self) -> None:
         """End the request soon; any thread, any number of times."""
@@ -233,19 +268,46 @@ class _Handle:
             generation.cancel(task)
 
 
-def prepare(request: Generate, emit: Emit, arrival: int, opened: Opened) -> Task:
-    """Check a request and read its prompt.
+def prepare(
+    request: Generate, emit: Emit, arrival: int, opened: Opened, prepared: Prepared | None = None
+) -> Task:
+    """Check a request and read its prompt. `prepared` is what came of its constraint.
 
     Raises:
         GenerationFailed: what is asked cannot be done; nothing was computed yet.
     """
+    if isinstance(prepared, GenerationFailed):
+        raise prepared
+    rules = prepared or []
+    try:
+        task = _read_request(request, emit, arrival, opened)
+    except LlmchatError:
+        for rule in rules:
+            rule.close()
+        raise
+    task.rules = place_rules(
+        rules, request, task.forced, task.read.segments,
+        vocab=opened.loaded.vocab, template=opened.template,
+    )  # fmt: skip
+    return task
+
+
+def check_n(request: Generate, opened: Opened | None) -> None:
+    """Refuse more replies than the model has sequences.
+
+    Raises:
+        GenerationFailed: with how many there are.
+    """
+    most = opened.facts.n_seq_max if opened is not None else 1
+    if not 1 <= request.n <= most:
+        raise GenerationFailed("engine.bad_n", n=request.n, most=most)
+
+
+def _read_request(request: Generate, emit: Emit, arrival: int, opened: Opened) -> Task:
     started = time.perf_counter()
     vocab, facts = opened.loaded.vocab, opened.facts
     validate(merge(request.sampling, facts.sampling), vocab.size)
-    if not 1 <= request.n <= facts.n_seq_max:
-        raise GenerationFailed("engine.bad_n", n=request.n, most=facts.n_seq_max)
-    if request.constraint is not None and request.constraint.kind != "gbnf":
-        raise GenerationFailed("engine.unsupported", what=request.constraint.kind)
+    check_n(request, opened)
     read = prompts.read(request.prompt, vocab, opened.template)
     stops = opened.template.stops if isinstance(request.prompt, Messages) else ()
     task = Task(request, emit, arrival, read, stop=(*request.stop, *stops))
@@ -257,27 +319,4 @@ def prepare(request: Generate, emit: Emit, arrival: int, opened: Opened) -> Task
         raise GenerationFailed(
             "engine.context_exceeded", tokens=len(task.prompt), limit=facts.n_ctx
         )
-    task.grammars = _grammars(request, task, vocab)
     return task
-
-
-def _grammars(request: Generate, task: Task, vocab: Vocab) -> list[Grammar]:
-    """One grammar for each choice, past what is forced.
-
-    Raises:
-        GenerationFailed: it cannot be parsed, or refuses the forced words.
-    """
-    if request.constraint is None:
-        return []
-    grammars: list[Grammar] = []
-    try:
-        for _ in range(request.n):
-            grammar = Grammar(vocab, request.constraint.text)
-            grammars.append(grammar)
-            if not all(map(grammar.force, task.forced)):
-                raise GenerationFailed("engine.bad_grammar", reason="it refuses the forced words")
-    except GenerationFailed:
-        for grammar in grammars:
-            grammar.close()
-        raise
-    return grammars

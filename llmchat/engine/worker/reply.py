@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 from llmchat.engine.backend import Emit
 from llmchat.engine.protocol import Delta, Finished, Generate, TokenInfo
-from llmchat.engine.worker.grammar import Grammar
+from llmchat.engine.worker.constraint.rule import Rule
 from llmchat.engine.worker.kv import Slot
 from llmchat.engine.worker.prompts import Read
 from llmchat.engine.worker.sampling import Chain
@@ -73,8 +73,8 @@ class Task:
         self.prompt_done = 0.0
         self.from_memory = 0
         self.forced: list[int] = []
-        self.grammars: list[Grammar] = []
-        """One for each choice, parsed when the request came in; empty without a constraint."""
+        self.rules: list[Rule] = []
+        """One for each choice, at the reply's beginning; empty without a constraint."""
         self.position = -1
         """Place in line as the client was told it."""
 
@@ -103,7 +103,7 @@ class Reply:
         self.slot: Slot | None = slot
         self.chain = chain
         self.parser = parser
-        self.grammar: Grammar | None = None
+        self.rule: Rule | None = None
         self.tokens = task.prompt
         self.n_prompt = len(self.tokens)
         self.stream = TextStream(task.stop)
@@ -176,8 +176,8 @@ class Reply:
     def close(self) -> None:
         """Free what llama.cpp holds for it."""
         self.chain.close()
-        if self.grammar is not None:
-            self.grammar.close()
+        if self.rule is not None:
+            self.rule.close()
 
     def _timings(self) -> Timings:
         task = self.task

@@ -11,7 +11,7 @@ import numpy as np
 
 from llmchat.engine.protocol import Rival, TokenInfo
 from llmchat.engine.worker.capi import Context, Floats
-from llmchat.engine.worker.sampling import CANDIDATE, Chain
+from llmchat.engine.worker.sampling import Chain, candidates
 from llmchat.engine.worker.vocab import Vocab
 
 MOST: Final = 64
@@ -57,10 +57,7 @@ def _log_sum(logits: Floats) -> float:
 
 def _run(chain: Chain, logits: Floats) -> tuple[int, dict[int, float]]:
     """The chosen token, and the log probability of each likely token that the samplers left."""
-    rows = np.zeros(logits.size, CANDIDATE)
-    rows["id"] = np.arange(logits.size, dtype=np.int32)
-    rows["logit"] = logits
-    token, left = chain.apply(rows)
+    token, left = chain.apply(candidates(logits))
     alive = left[np.isfinite(left["logit"])]
     total = _log_sum(alive["logit"])
     head = alive[np.argsort(-alive["logit"], kind="stable")[: MOST * 4]]

@@ -2,7 +2,7 @@
 
 Owns the chain in llama.cpp's own order (`common_sampler_init` of common/sampling.cpp), the
 defaults (a request's values, then the model's metadata, then llama.cpp's), and that every chain
-ends in a picker. Refuses grammars (`grammar.py`) and says every bad value as one sentence before
+ends in a picker. Refuses grammars (`constraint/`) and says every bad value as one sentence before
 llama.cpp sees it: a token id outside the vocabulary aborts the process.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from llama_cpp import llama_cpp as lib
 
-from llmchat.engine.worker.capi import CApiError, Context, Pointer, model_text
+from llmchat.engine.worker.capi import CApiError, Context, Floats, Pointer, model_text
 from llmchat.engine.worker.vocab import Vocab
 from llmchat.errors import GenerationFailed
 from llmchat.values import LLAMA_CPP_SAMPLING, Sampling
@@ -59,6 +59,14 @@ _SEED_RANDOM: Final = 0xFFFFFFFF
 _BOUND: Final = 1e6
 CANDIDATE: Final = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 """`llama_token_data`."""
+
+
+def candidates(logits: Floats) -> npt.NDArray[np.void]:
+    """A row's logits as candidates, each with its token id."""
+    rows = np.zeros(logits.size, CANDIDATE)
+    rows["id"] = np.arange(logits.size, dtype=np.int32)
+    rows["logit"] = logits
+    return rows
 
 
 def model_sampling(model: Pointer) -> Sampling:
@@ -156,12 +164,12 @@ class Chain:
         biases = {**(sampling.logit_bias or {}), **dict.fromkeys(banned, -math.inf)}
         biases.update(dict.fromkeys(_suppressed(vocab), -math.inf))
         # Nothing to weigh: the largest logit of the row, without building 49k candidates.
-        self._dead = np.array([t for t, b in biases.items() if b == -math.inf], np.int64)
+        self.dead = np.array([t for t, b in biases.items() if b == -math.inf], np.int64)
         self.plain = bool(
             sampling.temperature is not None
             and sampling.temperature <= 0
             and not self.remembers
-            and len(self._dead) == len(biases)
+            and len(self.dead) == len(biases)
             and not sampling.mirostat
         )
         self.pointer: Pointer = None
@@ -188,8 +196,8 @@ class Chain:
         """Choose the next token from a row's logits, and remember it."""
         if self.plain:
             logits = context.logits(row)
-            if self._dead.size:
-                logits[self._dead] = -np.inf
+            if self.dead.size:
+                logits[self.dead] = -np.inf
             return int(logits.argmax())
         return int(
             lib.llama_sampler_sample(self.pointer, context.pointer, context.check_output(row))
@@ -198,8 +206,8 @@ class Chain:
     def pick(self, rows: npt.NDArray[np.void]) -> int:
         """Choose among candidates (`CANDIDATE`) without remembering; `rows` is used up."""
         if self.plain:
-            if self._dead.size:
-                rows["logit"][np.isin(rows["id"], self._dead)] = -np.inf
+            if self.dead.size:
+                rows["logit"][np.isin(rows["id"], self.dead)] = -np.inf
             return int(rows["id"][rows["logit"].argmax()])
         return self.apply(rows)[0]
 

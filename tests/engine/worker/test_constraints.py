@@ -68,11 +68,6 @@ def test_forced_words_advance_the_grammar(worker: Driver):
     assert refused.failed().code == "bad_grammar"
 
 
-def test_kinds_that_are_not_there_yet_say_so(worker: Driver):
-    asked = ask(worker, constraint=Constraint(kind="json_schema", text="{}"))
-    assert asked.failed().code == "unsupported"
-
-
 def test_rivals_are_probabilities_before_and_after_the_samplers(worker: Driver):
     sampling = Sampling(temperature=0.7, top_k=5, top_p=1.0, min_p=0.0, seed=1)
     found = infos(ask(worker, sampling=sampling, top_logprobs=8, max_tokens=6))

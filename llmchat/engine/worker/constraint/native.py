@@ -13,9 +13,9 @@ import numpy.typing as npt
 from llama_cpp import llama_cpp as lib
 
 from llmchat.engine.worker.capi import Floats, Pointer
-from llmchat.engine.worker.sampling import CANDIDATE, Chain
+from llmchat.engine.worker.constraint.faults import bad
+from llmchat.engine.worker.sampling import CANDIDATE, Chain, candidates
 from llmchat.engine.worker.vocab import Vocab
-from llmchat.errors import GenerationFailed
 
 LONGEST: Final = 256 * 1024
 DEEPEST: Final = 200
@@ -24,27 +24,46 @@ REPETITIONS: Final = 2000
 
 
 class Grammar:
-    """One reply's grammar and where the reply stands in it. `close` frees it."""
+    """A rule (`rule.Rule`) over llama.cpp's own grammar sampler. `close` frees it."""
 
-    def __init__(self, vocab: Vocab, text: str) -> None:
-        """Parse `text`, whose first rule must be named `root`.
+    complete = False
+    """llama.cpp does not say; the next step finds that only an end is allowed."""
+
+    def __init__(self, vocab: Vocab, pointer: Pointer) -> None:
+        self._vocab = vocab
+        self.pointer = pointer
+
+    @classmethod
+    def parse(cls, vocab: Vocab, text: str) -> "Grammar":
+        """Parse `text`, whose first rule must be named `root`. On any thread.
 
         Raises:
             GenerationFailed: it is no grammar, or one that llama.cpp would not survive.
         """
         _check(text)
-        self._vocab = vocab
-        self.pointer: Pointer = lib.llama_sampler_init_grammar(
+        pointer = lib.llama_sampler_init_grammar(
             vocab.pointer, text.encode("utf-8", "replace"), b"root"
         )
-        if not self.pointer:
-            raise GenerationFailed("engine.bad_grammar", reason="llama.cpp cannot parse it")
+        if not pointer:
+            raise bad("grammar_unparsed")
+        return cls(vocab, pointer)
+
+    def fork(self) -> "Grammar":
+        """Another reply at the same place.
+
+        Raises:
+            GenerationFailed: llama.cpp made no copy.
+        """
+        pointer = lib.llama_sampler_clone(self.pointer)
+        if not pointer:
+            raise bad("grammar_unparsed")
+        return Grammar(self._vocab, pointer)
 
     def sample(self, chain: Chain, logits: Floats) -> int | None:
         """The next token, which both then remember. None: the grammar allows nothing more."""
-        token = chain.pick(_rows(logits))
+        token = chain.pick(candidates(logits))
         if not self._allows(token):
-            rows = _rows(logits)
+            rows = candidates(logits)
             self._apply(rows)
             rows = rows[np.isfinite(rows["logit"])]
             if not rows.size:
@@ -70,8 +89,8 @@ class Grammar:
     def _apply(self, rows: npt.NDArray[np.void]) -> None:
         """Refused tokens get a logit of -inf."""
         data = ctypes.cast(rows.ctypes.data, ctypes.POINTER(lib.llama_token_data))
-        candidates = lib.llama_token_data_array(data, rows.size, -1, False)
-        lib.llama_sampler_apply(self.pointer, ctypes.byref(candidates))
+        array = lib.llama_token_data_array(data, rows.size, -1, False)
+        lib.llama_sampler_apply(self.pointer, ctypes.byref(array))
 
     def close(self) -> None:
         """Free it."""
@@ -80,25 +99,20 @@ class Grammar:
             self.pointer = None
 
 
-def _rows(logits: Floats) -> npt.NDArray[np.void]:
-    rows = np.zeros(logits.size, CANDIDATE)
-    rows["id"] = np.arange(logits.size, dtype=np.int32)
-    rows["logit"] = logits
-    return rows
-
-
 def _check(text: str) -> None:
     if not text.strip():
-        raise GenerationFailed("engine.bad_grammar", reason="it is empty")
-    if len(text) > LONGEST or "\0" in text:
-        raise GenerationFailed("engine.bad_grammar", reason="too long, or not text")
+        raise bad("grammar_empty")
+    if len(text) > LONGEST:
+        raise bad("grammar_long", most=LONGEST)
+    if "\0" in text:
+        raise bad("grammar_not_text")
     depth = deepest = 0
     for character in text:
         depth += (character == "(") - (character == ")")
         deepest = max(deepest, depth)
     if deepest > DEEPEST:
-        raise GenerationFailed("engine.bad_grammar", reason="too deeply nested")
+        raise bad("grammar_deep")
     for piece in text.replace(",", "{").split("{")[1:]:
         number = piece.split("}")[0].strip()
         if number.isdigit() and int(number[:9]) > REPETITIONS:
-            raise GenerationFailed("engine.bad_grammar", reason=f"more than {REPETITIONS} times")
+            raise bad("grammar_repeats", most=REPETITIONS)
