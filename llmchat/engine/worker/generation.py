@@ -297,7 +297,7 @@ class Generation:
             self._end(reply, "stop")
             return
         reply.tokens.append(token)
-        reply.say(self._visible(token), infos)
+        reply.say(self._visible(reply, token), infos)
         self._check_end(reply)
 
     def _choose(self, reply: Reply, row: int) -> TokenInfo | None:
@@ -313,10 +313,11 @@ class Generation:
             return sample_with_rivals(reply.chain, self.context, row, rivals)
         return TokenInfo(reply.chain.sample(self.context, row))
 
-    def _visible(self, token: int) -> bytes:
+    def _visible(self, reply: Reply, token: int) -> bytes:
         """A token's text; of control tokens only those that mean something to the parser."""
         piece = self.vocab.piece(token)
         hidden = self.vocab.is_control(token) and piece not in self._markers
+        hidden = hidden and not reply.parser.verbatim
         return b"" if hidden else piece
 
     def _begin(self, reply: Reply) -> bool:
@@ -325,7 +326,7 @@ class Generation:
         task.prompt_done = task.prompt_done or time.perf_counter()
         want = task.request.want_tokens or task.request.top_logprobs > 0
         for token in task.forced:
-            reply.say(self._visible(token), (TokenInfo(token),) if want else ())
+            reply.say(self._visible(reply, token), (TokenInfo(token),) if want else ())
         if reply.stream.stopped:
             self._end(reply, "stop")
         elif task.request.max_tokens == 0:

@@ -54,7 +54,8 @@ class Opened:
         """A parser for one reply; raw prompts get text as it is."""
         if not isinstance(prompt, Messages):
             return PlainParser()
-        return ReplyParser(self.template, prompt=segments, tools=bool(prompt.tools))
+        tools = prompt.tools
+        return ReplyParser(self.template, prompt=segments, tools=bool(tools), definitions=tools)
 
 
 def open_everything(

@@ -34,11 +34,17 @@ class Parser(Protocol):
         """The calls that were complete."""
         ...
 
+    @property
+    def verbatim(self) -> bool:
+        """Control tokens, too, are part of what comes now: it is inside a call."""
+        ...
+
 
 class PlainParser:
     """Everything is text: raw prompts, and models without a template."""
 
     tool_calls: tuple[ToolCall, ...] = ()
+    verbatim = False
 
     def feed(self, text: str) -> Sequence[tuple[str, str]]:
         """The text itself."""

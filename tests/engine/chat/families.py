@@ -1,48 +1,34 @@
-"""What is known about the template families in `templates/`: the expectations of the tests."""
+"""Short names for the templates that the tests ask for most."""
 
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 from llmchat.engine.worker.chat.template import ChatTemplate
+from tests.engine.chat import bundled
 
-FOLDER = Path(__file__).with_name("templates")
-
-
-class Family(NamedTuple):
-    thinking: str
-    thinking_start: str = ""
-    thinking_end: str = ""
-    tool_start: str = ""
-    tool_end: str = ""
-    system: bool = True
-
-
-THINK = ("<think>", "</think>")
-HERMES = ("<tool_call>", "</tool_call>")
-DEEPSEEK = ("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>")  # noqa: RUF001
-
-FAMILIES = {
-    "deepseek-r1": Family("always", *THINK, *DEEPSEEK),
-    "deepseek-v3.1": Family("toggle", *THINK, *DEEPSEEK),
-    "gemma2": Family("no", system=False),
-    "gemma4": Family("toggle", "<|channel>thought", "<channel|>", "<|tool_call>", "<tool_call|>"),
-    "glm4.6": Family("toggle", *THINK, *HERMES),
-    "gpt-oss": Family("always", "<|channel|>analysis<|message|>", "<|end|>"),
-    "granite4": Family("no", "", "", *HERMES),
-    "kimi-k2": Family("no", "", "", "<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"),
-    "lfm2": Family("no", "", "", "<|tool_call_start|>", "<|tool_call_end|>"),
-    "llama3": Family("no"),
-    "ministral3": Family("always", "[THINK]", "[/THINK]", "[TOOL_CALLS]"),
-    "mistral": Family("no", "", "", "[TOOL_CALLS]"),
-    "phi3.5": Family("no"),
-    "qwen2.5": Family("no", "", "", *HERMES),
-    "qwen3": Family("toggle", *THINK, *HERMES),
-    "qwen3-coder": Family("no", "", "", *HERMES),
-    "smollm2": Family("no"),
-    "smollm3": Family("toggle", *THINK),
+BUNDLED = {
+    "apertus": "Apertus-8B-Instruct",
+    "deepseek-r1": "llama-cpp-deepseek-r1",
+    "deepseek-v3.1": "deepseek-ai-DeepSeek-V3.1",
+    "functionary": "meetkai-functionary-medium-v3.2",
+    "gemma4": "google-gemma-4-31B-it",
+    "gpt-oss": "openai-gpt-oss-120b",
+    "kimi-k2": "moonshotai-Kimi-K2",
+    "kimi-k3": "Kimi-K3",
+    "llama3": "meta-llama-Llama-3.2-3B-Instruct",
+    "minicpm5": "openbmb-MiniCPM5-1B",
+    "mistral": "Mistral-Small-3.2-24B-Instruct-2506",
+    "muse": "muse-glimmer",
+    "qwen3": "Qwen-Qwen3-0.6B",
+    "qwen3-coder": "Qwen3-Coder",
+    "solar": "upstage-Solar-Open-100B",
 }
 
 
+@cache
 def load(name: str) -> ChatTemplate:
-    source = (FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
-    return ChatTemplate(source, bos="<s>", eos="</s>")
+    """A template by its short name or by llama.cpp's; `smollm2` is the starter model's."""
+    if name == "smollm2":
+        source = Path(__file__).with_name("templates") / "smollm2.jinja"
+        return ChatTemplate(source.read_text(encoding="utf-8"), bos="<s>", eos="</s>")
+    return bundled.load(BUNDLED.get(name, name))

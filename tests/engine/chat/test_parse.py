@@ -13,8 +13,11 @@ from llmchat.engine.worker.chat.calls import read_calls
 from llmchat.engine.worker.chat.parse import Pieces, ReplyParser
 from tests.engine.chat.families import load
 
-NAMES = ("deepseek-r1", "gpt-oss", "llama3", "mistral", "qwen3", "smollm2", "kimi-k2", "gemma4")
-TEMPLATES = {name: load(name) for name in NAMES}
+NAMES = (
+    "deepseek-r1", "functionary", "gemma4", "gpt-oss", "kimi-k2", "kimi-k3", "llama3", "minicpm5",
+    "mistral", "muse", "qwen3", "qwen3-coder", "smollm2", "solar",
+)  # fmt: skip
+
 WEATHER = '{"city": "Oslo"}'
 
 REPLIES: list[tuple[str, str, Pieces, int]] = [
@@ -55,7 +58,7 @@ REPLIES: list[tuple[str, str, Pieces, int]] = [
 
 
 def parse(name: str, pieces: list[str], tools: bool = True) -> tuple[Pieces, ReplyParser]:
-    parser = ReplyParser(TEMPLATES[name], tools=tools)
+    parser = ReplyParser(load(name), tools=tools)
     found: Pieces = []
     for piece in pieces:
         found += parser.feed(piece)
@@ -85,11 +88,13 @@ FRAGMENTS = st.sampled_from(
     ["<think>", "</think>", "<tool_call>", "</tool_call>", "<|channel|>", "analysis", "<|message|>",
      "<|end|>", "<|start|>", "final", "commentary to=functions.f", "<|call|>", "[TOOL_CALLS]", "\n",
      " ", "{", '{"name": "f", "arguments": {}}', "<", "<th", "text", "é", "</", "<|channel>thought",
-     "<channel|>", "<|tool_call>", "<tool_call|>"]
+     "<channel|>", "<|tool_call>", "<tool_call|>", "to=f", "to=self", "<|eom|>", ">>>", "all", "f",
+     "<function=", '<function name="', "<|open|>response<|sep|>", "<|open|>tools<|sep|>", "<|think|>",
+     "<|close|>tools<|sep|>", "<|begin|>assistant", "<|content|>"]
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=250, deadline=None, derandomize=True)
 @given(st.sampled_from(NAMES), st.lists(FRAGMENTS, max_size=12), st.data())
 def test_any_split_gives_the_same(name, fragments, data):
     reply = "".join(fragments)
@@ -119,7 +124,7 @@ def test_the_prompt_says_whether_thinking_is_open(opened):
 def test_a_continued_reply_goes_on_where_it_was():
     for thinking, content, kind in (("Hm", "", "thinking"), ("Hm", "Hel", "text")):
         for name in ("qwen3", "gpt-oss", "deepseek-r1"):
-            template = TEMPLATES[name]
+            template = load(name)
             last = ChatMessage(role="assistant", thinking=thinking, content=content)
             prompt = template.render(
                 Messages(

@@ -4,10 +4,12 @@ Owns one function over the body of a call section and the shapes it knows, told 
 there and not by a model's name:
 
     {"name": ..., "arguments": {...}}   also a list, "parameters", "tool_name", {"function": ...}
+    [{"name": {...}}]                   Apertus
     name {...}                          Mistral (name[ARGS]{...}), DeepSeek (a fence), Kimi
     <function=name><parameter=key>...   Qwen-Coder, Nemotron
-    name <arg_key>...<arg_value>...     GLM
-    <invoke name=...><parameter name=.. MiniMax, DeepSeek V3.2
+    name <arg_key>...<arg_value>...     GLM, Hunyuan
+    <invoke name=...><parameter name=.. MiniMax, DeepSeek V3.2, MiniCPM (<function name=...><param)
+    call tool="name" ... argument key=  Kimi K3
     [name(key="value")]                 LFM2
     call:name{key:<|"|>value<|"|>}      Gemma 4
 
@@ -17,8 +19,9 @@ A body in no shape of these gives no call: its text is still with the reply. Ref
 import ast
 import json
 import re
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
 
 from llmchat.values import ToolCall
 
@@ -26,12 +29,33 @@ MAX_CALLS: Final = 64
 _NAME: Final = r"[A-Za-z_][\w.\-]*"
 _FUNCTION: Final = re.compile(rf"<function=({_NAME})>(.*?)(?:</function>|\Z)", re.S)
 _PARAMETER: Final = re.compile(rf"<parameter=({_NAME})>\n?(.*?)\n?</parameter>", re.S)
-_INVOKE: Final = re.compile(rf'invoke name="({_NAME})"[^>]*>(.*?)(?:</[^<>]*invoke>|\Z)', re.S)
-_INVOKE_PARAMETER: Final = re.compile(
-    rf'parameter name="({_NAME})"[^>]*>(.*?)</[^<>]*parameter>', re.S
+_INVOKE: Final = re.compile(
+    rf'(?:invoke|function) name="({_NAME})"[^>]*>(.*?)(?:</[^<>]*(?:invoke|function)>|\Z)', re.S
 )
-_GLM: Final = re.compile(rf"\s*({_NAME})\s*(?=<arg_key>|\Z)")
-_GLM_ARGUMENT: Final = re.compile(r"<arg_key>(.*?)</arg_key>\s*<arg_value>(.*?)</arg_value>", re.S)
+_INVOKE_PARAMETER: Final = re.compile(
+    rf'param(?:eter)? name="({_NAME})"([^>]*)>(.*?)</[^<>]*param(?:eter)?>', re.S
+)
+_TAGGED: Final = re.compile(rf"<({_NAME})>(.*?)</\1>", re.S)
+_KIMI: Final = re.compile(
+    rf'call tool="({_NAME})"[^<]*<\|sep\|>(.*?)(?:<\|close\|>call<\|sep\|>|\Z)', re.S
+)
+_KIMI_ARGUMENT: Final = re.compile(
+    rf'argument key="({_NAME})"([^<]*)<\|sep\|>(.*?)<\|close\|>argument', re.S
+)
+_GLM_TAIL: Final = r"(?::\w+)?>"
+"""Hunyuan's tags carry a name of its own: `<arg_key:opensource>`."""
+_GLM: Final = re.compile(
+    rf"(?:^|<tool_call{_GLM_TAIL})\s*({_NAME})\s*(?:<tool_sep{_GLM_TAIL})?\s*"
+    rf"((?:<arg_key{_GLM_TAIL}.*?</arg_value{_GLM_TAIL}\s*)*)(?=</tool_call|\Z)", re.S
+)  # fmt: skip
+_GLM_ARGUMENT: Final = re.compile(
+    rf"<arg_key{_GLM_TAIL}(.*?)</arg_key{_GLM_TAIL}\s*"
+    rf"<arg_value{_GLM_TAIL}(.*?)</arg_value{_GLM_TAIL}", re.S
+)  # fmt: skip
+_IS_TEXT: Final = re.compile(r'string="true"|type="string"')
+_CDATA: Final = re.compile(r"\s*<!\[CDATA\[(.*)\]\]>\s*", re.S)
+_NAMESPACE: Final = "]<]minimax[>["
+"""MiniMax M3 puts this in front of every tag."""
 _NAMED: Final = re.compile(
     rf"(?:functions\.)?({_NAME})(?::\d+)?"
     r"(?:<[^<>]{1,64}>|\[ARGS\]|\[CALL_ID\]\w{1,64}|```json|```|\s){0,8}(?=\{)"
@@ -39,9 +63,49 @@ _NAMED: Final = re.compile(
 _GEMMA: Final = re.compile(rf"call:({_NAME})\s*{{")
 
 
-def read_calls(body: str) -> tuple[ToolCall, ...]:
-    """The calls in `body`, ids `call_0`, `call_1`, ... Never raises."""
-    for shape in (_xml_functions, _xml_invokes, _glm, _gemma, _json_objects, _named, _pythonic):
+Texts = Mapping[str, frozenset[str]]
+"""For each tool, the parameters whose values are strings, whatever they look like."""
+
+
+def string_parameters(tools: Iterable[Mapping[str, Any]]) -> dict[str, frozenset[str]]:
+    """What OpenAI-shaped definitions say about strings; whatever is malformed is left out."""
+    found: dict[str, frozenset[str]] = {}
+    for tool in tools:
+        function = tool.get("function", tool)
+        try:
+            properties = function["parameters"]["properties"]
+            found[str(function["name"])] = frozenset(
+                key for key, schema in properties.items() if schema.get("type") == "string"
+            )
+        except (AttributeError, KeyError, TypeError):
+            continue
+    return found
+
+
+def read_calls(
+    body: str, texts: Texts | None = None, *, bare: bool = False
+) -> tuple[ToolCall, ...]:
+    """The calls in `body`, ids `call_0`, `call_1`, ... Never raises.
+
+    Args:
+        body: what stood between the markers of a call.
+        texts: which tagged values are strings; without it, what reads as JSON is no string.
+        bare: no marker said that this is a call: it must name its tool and its arguments.
+    """
+    tagged = texts or {}
+    body = body.replace(_NAMESPACE, "")
+    written = partial(_json_objects, bare=bare)
+    shapes = (
+        partial(_xml_functions, texts=tagged),
+        partial(_xml_invokes, texts=tagged),
+        partial(_kimi, texts=tagged),
+        partial(_glm, texts=tagged),
+        _gemma,
+        written,
+        _named,
+        _pythonic,
+    )
+    for shape in (written,) if bare else shapes:
         found = list(shape(body))
         if found:
             return tuple(
@@ -54,55 +118,83 @@ def read_calls(body: str) -> tuple[ToolCall, ...]:
 Found = Iterator[tuple[str, str]]
 
 
-def _xml_functions(body: str) -> Found:
+def _xml_functions(body: str, texts: Texts) -> Found:
     for name, inner in _FUNCTION.findall(body):
         if inner.lstrip().startswith("{"):
             yield name, inner.strip()
         else:
-            yield name, _arguments(_PARAMETER.findall(inner))
+            yield name, _arguments(_PARAMETER.findall(inner), texts.get(name))
 
 
-def _xml_invokes(body: str) -> Found:
+def _xml_invokes(body: str, texts: Texts) -> Found:
     for name, inner in _INVOKE.findall(body):
-        yield name, _arguments(_INVOKE_PARAMETER.findall(inner))
+        given = _INVOKE_PARAMETER.findall(inner)
+        if given:
+            yield name, _typed(given, texts.get(name))
+        else:
+            yield name, _arguments(_TAGGED.findall(inner), texts.get(name))
 
 
-def _glm(body: str) -> Found:
-    name = _GLM.match(body)
-    if name and ("<arg_key>" in body or name.end() == len(body)):
-        yield name[1], _arguments(_GLM_ARGUMENT.findall(body))
+def _kimi(body: str, texts: Texts) -> Found:
+    for name, inner in _KIMI.findall(body):
+        yield name, _typed(_KIMI_ARGUMENT.findall(inner), texts.get(name))
+
+
+def _glm(body: str, texts: Texts) -> Found:
+    for name, inner in _GLM.findall(body):
+        yield name, _arguments(_GLM_ARGUMENT.findall(inner), texts.get(name))
 
 
 def _gemma(body: str) -> Found:
-    for call in _GEMMA.finditer(body):
-        quoted = body[call.end() - 1 :].split("}<", 1)[0]
-        text = quoted if quoted.endswith("}") else quoted + "}"
-        parts = text.split('<|"|>')
-        # Even parts lie outside the quotes: there, bare keys get JSON's own.
-        parts[::2] = [re.sub(rf"({_NAME})\s*:", r'"\1":', part) for part in parts[::2]]
-        parts[1::2] = [json.dumps(part)[1:-1] for part in parts[1::2]]
-        yield call[1], _as_object('"'.join(parts))
+    place = 0
+    while call := _GEMMA.search(body, place):
+        parts = body[call.end() - 1 :].split('<|"|>')
+        depth = 0
+        written: list[str] = []
+        for number, part in enumerate(parts):
+            if number % 2:  # a quoted text; between two of them bare keys get JSON's own quotes
+                written.append(json.dumps(part, ensure_ascii=False))
+                continue
+            length, depth = _braces(part, depth)
+            written.append(re.sub(rf"({_NAME})\s*:", r'"\1":', part[:length]))
+            if not depth:
+                break
+        yield call[1], _as_object("".join(written))
+        place = call.end()
 
 
-def _json_objects(body: str) -> Found:
+def _braces(text: str, depth: int) -> tuple[int, int]:
+    """How much of `text` lies before the brace that closes all, and what is open then."""
+    for place, sign in enumerate(text):
+        depth += (sign == "{") - (sign == "}")
+        if depth <= 0:
+            return place + 1, 0
+    return len(text), depth
+
+
+def _json_objects(body: str, *, bare: bool) -> Found:
     for value in _json_values(body):
         for item in value if isinstance(value, list) else [value]:
             if isinstance(item, dict):
-                yield from _json_call(item)
+                yield from _json_call(item, bare=bare)
 
 
-def _json_call(item: dict[str, object]) -> Found:
+def _json_call(item: dict[str, object], *, bare: bool) -> Found:
     inner = item.get("function")
     call = inner if isinstance(inner, dict) else item
     name = call.get("name", call.get("tool_name", inner))
     if not isinstance(name, str):
+        [(key, value)] = item.items() if len(item) == 1 else [("", None)]
+        if isinstance(value, dict) and not bare:
+            yield key, _dump(value)
         return
     for key in ("arguments", "parameters", "args", "input"):
         if key in call:
             arguments = call[key]
             yield name, arguments if isinstance(arguments, str) else _dump(arguments)
             return
-    yield name, "{}"
+    if not bare:
+        yield name, "{}"
 
 
 def _named(body: str) -> Found:
@@ -143,12 +235,25 @@ def _json_values(body: str) -> Iterator[object]:
         yield value
 
 
-def _arguments(pairs: list[tuple[str, str]]) -> str:
-    """Tagged arguments: JSON where a value is JSON but no string, else text."""
-    return _dump({key.strip(): _value(text) for key, text in pairs})
+def _arguments(pairs: Sequence[tuple[str, str]], texts: frozenset[str] | None) -> str:
+    """Tagged arguments: what the schema calls a string is text, the rest JSON where it is JSON."""
+    strings = texts or frozenset()
+    return _dump({key.strip(): _value(text, key.strip() in strings) for key, text in pairs})
 
 
-def _value(text: str) -> object:
+def _typed(given: Sequence[tuple[str, str, str]], texts: frozenset[str] | None) -> str:
+    """The same for tags that say themselves whether they hold a string."""
+    strings = texts or frozenset()
+    return _dump({
+        key: _value(text, key in strings or bool(_IS_TEXT.search(attributes)))
+        for key, attributes, text in given
+    })  # fmt: skip
+
+
+def _value(text: str, is_text: bool) -> object:
+    quoted = _CDATA.fullmatch(text)
+    if quoted or is_text:
+        return quoted[1] if quoted else text
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):

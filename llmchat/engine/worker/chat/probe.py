@@ -3,12 +3,14 @@
 Owns the questions asked of a template and `Markers`, the answers. A list of model names would be
 out of date the day it is written; a template rendered with a word that occurs nowhere else, with
 and without the thing asked about, shows its markers itself. Families whose replies follow other
-rules than their history (gpt-oss, Mistral, ...) are cases in `_FAMILIES`. Refuses to parse replies.
+rules than their history (gpt-oss, Kimi K3, ...) are in `cases.py`. Refuses to parse replies.
 """
 
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, NamedTuple
+
+from llmchat.engine.worker.chat.cases import CALLS, CASES
 
 Render = Callable[[Mapping[str, object]], str | None]
 """Renders raw template values; None if the template fails on them."""
@@ -29,6 +31,16 @@ _TOOL: Final = {
         },
     },
 }
+_ARGUMENTS: Final[dict[str, object]] = {
+    "object": {"qzwxkey": "qzwxvalue"},
+    "text": '{"qzwxkey": "qzwxvalue"}',
+}
+_CALL_FORMS: Final[tuple[tuple[str | None, Literal["object", "text"]], ...]] = (
+    ("", "object"),
+    (None, "object"),
+    ("", "text"),
+    (None, "text"),
+)
 _PAIRS: Final = (
     ("<think>", "</think>"),
     ("[THINK]", "[/THINK]"),
@@ -39,21 +51,16 @@ _PAIRS: Final = (
     ("<reasoning>", "</reasoning>"),
 )
 
-_CALL_PAIRS: Final = (
-    ("<\uff5ctool\u2581calls\u2581begin\uff5c>", "<\uff5ctool\u2581calls\u2581end\uff5c>"),
-    ("<|tool_call_start|>", "<|tool_call_end|>"),
-    ("<|tool_call>", "<tool_call|>"),
-    ("<|START_ACTION|>", "<|END_ACTION|>"),
-    ("<|tool_call|>", ""),
-    ("[TOOL_CALLS]", ""),
-    ("<tool_call>", "</tool_call>"),
-)
-"""For templates that do not write a call as their model does: DeepSeek, LFM2, Gemma 4, Command R,
-Granite 3, Mistral, and Hermes' form."""
-HARMONY_TOKENS: Final = (
-    "<|start|>", "<|channel|>", "<|message|>", "<|constrain|>", "<|end|>", "<|call|>",
-)  # fmt: skip
+_FAMILY_TOKENS: Final = {
+    "harmony": (
+        "<|start|>", "<|channel|>", "<|message|>", "<|constrain|>", "<|end|>", "<|call|>",
+    ),
+    "muse": ("<|start|>", "<|message|>", "<|eom|>", "<|eot|>"),
+}  # fmt: skip
 _TAG: Final = re.compile(r"<[^<>\s]{1,60}>|\[[A-Z_]{3,40}\]")
+_UNFINISHED: Final = re.compile(r"<[\w:]{3,40}(?:=| name=\")$")
+"""The start of a tag that goes on with the tool's name: `<function=`."""
+_BARE_FUNCTION: Final = "<function="
 
 
 class Markers(NamedTuple):
@@ -74,10 +81,18 @@ class Markers(NamedTuple):
     tool_start: str = ""
     tool_end: str = ""
     """Empty with a start: a call goes on to the reply's end."""
+    tool_also: str = ""
+    """A second way to begin a call: models drop the tag around `<function=`."""
+    skipped: tuple[str, ...] = ()
+    """Headers and ends of the answer itself, which are no words of it."""
+    call_content: str | None = ""
+    """What the template takes for the content of a message that only calls: some test for none."""
+    call_arguments: Literal["object", "text"] = "object"
+    """In which form the template takes a call's arguments."""
     bare_json: bool = False
     """A reply that is a JSON object is a call (Llama 3)."""
     family: str = ""
-    """A case of its own: `harmony`, `mistral`, ..."""
+    """Replies in parts, each with a header: `harmony`, `muse`, `functionary`."""
     message_end: str = ""
     """What closes a user's message."""
     reply_start: str = ""
@@ -86,10 +101,12 @@ class Markers(NamedTuple):
     @property
     def tokens(self) -> tuple[str, ...]:
         """Every marker: control tokens among them must be part of the text that is parsed."""
-        if self.family == "harmony":
-            return HARMONY_TOKENS
-        found = (self.thinking_start, self.thinking_end, self.tool_start, self.tool_end)
-        return tuple(marker.strip() for marker in found if marker.strip())
+        given = (
+            self.thinking_start, self.thinking_end, self.tool_start, self.tool_end, *self.skipped
+        )  # fmt: skip
+        whole = [marker.strip() for marker in given if marker.strip()]
+        tags = [tag for marker in whole for tag in _TAG.findall(marker)]
+        return tuple(dict.fromkeys((*_FAMILY_TOKENS.get(self.family, ()), *whole, *tags)))
 
     def inside_thinking(self, prompt: str) -> bool:
         """Whether a reply to `prompt` begins inside thinking, because the template opened it."""
@@ -98,7 +115,7 @@ class Markers(NamedTuple):
 
 
 def probe(source: str, render: Render, *, present: bool = True) -> Markers:
-    """Ask a template. About ten renderings; each may fail, which is an answer too."""
+    """Ask a template. About a dozen renderings; each may fail, which is an answer too."""
     if not present:
         return Markers(message_end="\n\n", reply_start="Assistant:", text_alone=" ")
     user = {"role": "user", "content": _QUESTION}
@@ -110,15 +127,16 @@ def probe(source: str, render: Render, *, present: bool = True) -> Markers:
         message_end=closed.partition(_QUESTION)[2],
         reply_start=asked.removeprefix(closed) if asked.startswith(closed) else "",
     )
-    markers = _with_tools(_with_thinking(markers, source, render, asked), render)
-    if markers.tool_start or markers.bare_json or markers.family:
-        return markers
-    if "<|tool_list_start|>" in source:
-        # LFM2's template lists tools and leaves out how they are called.
-        return markers._replace(tool_start="<|tool_call_start|>", tool_end="<|tool_call_end|>")
-    for start, end in _CALL_PAIRS:
-        if start in source:
-            return markers._replace(tool_start=start, tool_end=end)
+    markers = _with_calls(_with_thinking(markers, source, render, asked), render)
+    if not (markers.tool_start or markers.bare_json):
+        start, end = next((row[1:] for row in CALLS if row[0] in source), ("", ""))
+        markers = markers._replace(tool_start=start, tool_end=end)
+    elif not markers.tool_end:
+        end = next((row[2] for row in CALLS if row[1] == markers.tool_start), "")
+        markers = markers._replace(tool_end=end)
+    for case in CASES:
+        if all(words in source for words in case.words):
+            markers = markers._replace(**case.fields)
     return markers
 
 
@@ -134,28 +152,20 @@ def _takes_tools(render: Render, asked: str) -> bool:
 
 
 def _with_thinking(markers: Markers, source: str, render: Render, asked: str) -> Markers:
-    if "<|channel|>analysis<|message|>" in source:
-        return markers._replace(
-            family="harmony",
-            thinking="always",
-            thinking_start="<|channel|>analysis<|message|>",
-            thinking_end="<|end|>",
-            text_start="<|start|>assistant<|channel|>final<|message|>",
-            text_alone="<|channel|>final<|message|>",
-        )
     if "<|channel>thought" in source:
-        return markers._replace(
-            thinking="toggle" if _toggles(render, asked) else "always",
-            thinking_start="<|channel>thought\n",
-            thinking_end="\n<channel|>",
-        )
+        return markers._replace(thinking="toggle" if _toggles(render, asked) else "always")
     start, end = _rendered_thinking(render) or _written_thinking(source)
     if not start:
         return markers
+    tag = _TAG.search(end)
+    cut = tag.end() if tag else len(end)
+    if not _TAG.search(end, cut):
+        cut = len(end)  # white space alone belongs to the marker
     return markers._replace(
         thinking="toggle" if _toggles(render, asked) else "always",
         thinking_start=start,
-        thinking_end=end,
+        thinking_end=end[:cut],
+        text_start=end[cut:],
     )
 
 
@@ -194,32 +204,41 @@ def _toggles(render: Render, asked: str) -> bool:
     )
 
 
-def _with_tools(markers: Markers, render: Render) -> Markers:
+def _with_calls(markers: Markers, render: Render) -> Markers:
     """Markers around a call in the last reply of a conversation."""
-    if not markers.tools or markers.family:
-        return markers
     user = {"role": "user", "content": _QUESTION}
-    call = {
-        "id": "qzwxcall1",
-        "type": "function",
-        "function": {"name": "qzwxtool", "arguments": {"qzwxkey": "qzwxvalue"}},
-    }
-    reply = {"role": "assistant", "content": "", "tool_calls": [call]}
     given: dict[str, object] = {"tools": [_TOOL], "add_generation_prompt": False}
     base = render({**given, "messages": [user]}) or ""
-    text = render({**given, "messages": [user, reply]}) or ""
-    written = text[len(_common(base, text)) :]
-    before, name, rest = written.partition("qzwxtool")
-    if not name or "qzwxvalue" not in rest:
-        return markers
-    before = before[len(_common(before, markers.reply_start)) :]
+    for content, arguments in _CALL_FORMS:
+        call = {
+            "id": "qzwxcall1",
+            "type": "function",
+            "function": {"name": "qzwxtool", "arguments": _ARGUMENTS[arguments]},
+        }
+        reply = {"role": "assistant", "content": content, "tool_calls": [call]}
+        text = render({**given, "messages": [user, reply]}) or ""
+        before, name, rest = text[_parting(base, text) :].partition("qzwxtool")
+        if name and "qzwxvalue" in rest:
+            written = markers._replace(call_content=content, call_arguments=arguments)
+            return _around_call(written, before, rest.rpartition("qzwxvalue")[2])
+    return markers
+
+
+def _around_call(markers: Markers, before: str, after: str) -> Markers:
+    """The markers in the words `before` a call's name and `after` its last value."""
+    before = before[_parting(markers.reply_start, before) :]
     thinking = {markers.thinking_start.strip(), markers.thinking_end.strip()}
-    header = set(_TAG.findall(markers.reply_start))
-    tags = [tag for tag in _TAG.findall(before) if tag not in thinking | header]
-    after = rest.rpartition("qzwxvalue")[2]
-    if not tags:
-        return markers._replace(bare_json=before.lstrip().startswith("{"))
-    return markers._replace(tool_start=tags[0], tool_end=_closing(tags[0], after))
+    known = thinking | {*_TAG.findall(markers.reply_start), *_TAG.findall(markers.text_start)}
+    tags = [tag for tag in _TAG.findall(before) if tag not in known]
+    unfinished = _UNFINISHED.search(before)
+    if tags:
+        also = _BARE_FUNCTION if unfinished and unfinished[0] == _BARE_FUNCTION else ""
+        return markers._replace(
+            tool_start=tags[0], tool_end=_closing(tags[0], after), tool_also=also
+        )
+    if unfinished:
+        return markers._replace(tool_start=unfinished[0], tool_end="")
+    return markers._replace(bare_json=before.lstrip().startswith("{"))
 
 
 def _closing(start: str, after: str) -> str:
@@ -236,12 +255,19 @@ def _closing(start: str, after: str) -> str:
                 ("start", "end"),
                 ("BEGIN", "END"),
                 ("START", "END"),
+                ("prefix", "suffix"),
             )
         ),
     } - {start}
     return next((tag for tag in _TAG.findall(after) if tag in wishes), "")
 
 
-def _common(one: str, other: str) -> str:
-    length = next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
-    return one[: min(len(one), len(other)) if length is None else length]
+def _parting(one: str, other: str) -> int:
+    """Where `other` stops being the same as `one`; never inside of a tag."""
+    pairs = enumerate(zip(one, other, strict=False))
+    place = next((n for n, (a, b) in pairs if a != b), min(len(one), len(other)))
+    for opening, closing in ("<>", "[]"):
+        start = other.rfind(opening, 0, place)
+        if start >= 0 and closing not in other[start:place] and _TAG.match(other, start):
+            place = start
+    return place

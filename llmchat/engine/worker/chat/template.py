@@ -5,9 +5,9 @@ there) and which came from outside (they are not). Refuses tokens: the loop toke
 
 What a template is given, as Hugging Face's `apply_chat_template` gives it:
 
-    messages               role, content, and where there are any: reasoning_content (the same as
-                           `thinking`, gpt-oss's name), tool_calls (OpenAI's shape, arguments as
-                           an object), tool_call_id, name
+    messages               role, content, and where there are any: reasoning_content (also as
+                           `thinking` and `reasoning`), tool_calls (OpenAI's shape, arguments as
+                           an object, or as text if only that works), tool_call_id, name
     tools                  OpenAI-shaped definitions, or none
     bos_token eos_token    the tokens' text
     add_generation_prompt  True, so that the text ends where the assistant's words begin
@@ -31,6 +31,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import cached_property, lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -54,6 +55,8 @@ PLAIN: Final = """\
 {%- endfor -%}
 {%- if add_generation_prompt %}Assistant:{% endif %}"""
 PLAIN_STOPS: Final = ("\nUser:",)
+_THINKING_NAMES: Final = ("reasoning_content", "thinking", "reasoning")
+"""DeepSeek's, gpt-oss's and Solar's name for what was thought before an answer."""
 
 
 class Segment(NamedTuple):
@@ -125,7 +128,9 @@ class ChatTemplate:
         messages = list(prompt.messages)
         final = messages.pop() if prompt.continue_final and messages else None
         marks = self._marks(prompt)
-        shapes = [_shape(message, index, marks) for index, message in enumerate(messages)]
+        shapes = [
+            _shape(message, index, marks, self.markers) for index, message in enumerate(messages)
+        ]
         if not self.markers.system:
             shapes = _without_system(shapes)
         values = {
@@ -163,6 +168,7 @@ class ChatTemplate:
 
     def _render(self, values: Mapping[str, object]) -> str:
         given = {"add_generation_prompt": True, "tools": None, **self._tokens, **values}
+        given.update(_other_names(self.source, given))
         if not self._needs_mutable:
             try:
                 return self._sandbox.render(self._compiled, given)
@@ -313,23 +319,30 @@ def _controls(specials: tuple[str, ...]) -> _Controls:
     return _Controls(specials)
 
 
-def _shape(message: ChatMessage, index: int, marks: Marks) -> dict[str, Any]:
+def _shape(message: ChatMessage, index: int, marks: Marks, markers: Markers) -> dict[str, Any]:
     """A message as templates expect it."""
     shape: dict[str, Any] = {"role": message.role, "content": marks.wrap(index, message.content)}
     if message.thinking:
-        shape["reasoning_content"] = shape["thinking"] = marks.hide(message.thinking)
+        thinking = marks.hide(message.thinking)
+        shape.update(dict.fromkeys(_THINKING_NAMES, thinking))
     if message.name is not None:
         shape["name"] = marks.hide(message.name)
     if message.tool_call_id is not None:
         shape["tool_call_id"] = marks.hide(message.tool_call_id)
     if message.tool_calls:
+        if not message.content:
+            shape["content"] = markers.call_content
         shape["tool_calls"] = [
             {
                 "id": marks.hide(call.id),
                 "type": "function",
                 "function": {
                     "name": marks.hide(call.name),
-                    "arguments": marks.hide_all(_arguments(call.arguments)),
+                    "arguments": marks.hide_all(
+                        _arguments(call.arguments)
+                        if markers.call_arguments == "object"
+                        else call.arguments
+                    ),
                 },
             }
             for call in message.tool_calls
@@ -361,6 +374,14 @@ def _without_system(shapes: list[dict[str, Any]]) -> list[dict[str, Any]]:
     if held:
         kept.append({"role": "user", "content": "\n\n".join(held)})
     return kept
+
+
+def _other_names(source: str, given: Mapping[str, Any]) -> dict[str, object]:
+    """FireFunction's template wants the tools as JSON text, and the day."""
+    if "+ functions" not in source:
+        return {}
+    tools = json.dumps(given["tools"] or [], ensure_ascii=False)
+    return {"functions": tools, "datetime": datetime.now().strftime("%B %d %Y")}
 
 
 def _kwargs(given: dict[str, Any]) -> dict[str, Any]:
