@@ -36,6 +36,7 @@ SHORT_NAMES = {
     "LLMCHAT_MODEL": "chat.model",
     "LLMCHAT_THEME": "ui.theme",
     "LLMCHAT_KEEP_ALIVE": "chat.keep_alive",
+    "LLMCHAT_KV_CACHE_DISK": "engine.kv_cache_disk",
 }
 """Variables with a name of their own; every other setting is LLMCHAT_TABLE_FIELD."""
 
@@ -143,6 +144,8 @@ def checked(key: str, value: object, kind: object) -> object:
         converted: object = msgspec.convert(value, kind, str_keys=True)
     except msgspec.ValidationError as error:
         reason = str(error).rstrip(".")
+        if "matching regex" in reason:  # the only fields with a pattern are sizes
+            reason = say("config.not_a_size")
         raise ConfigError("config.bad_value", key=key, value=value, reason=reason) from error
     low, high = LIMITS.get(".".join(key.split(".")[-2:]), (UNSET, UNSET))
     if isinstance(converted, (int, float)) and not isinstance(converted, bool):

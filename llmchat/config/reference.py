@@ -3,9 +3,10 @@
 A test compares the two, so the page cannot drift.
 """
 
+import json
 import sys
 from types import NoneType, UnionType
-from typing import Literal, Union, get_args, get_origin
+from typing import Annotated, Literal, Union, get_args, get_origin
 
 from msgspec import UNSET
 
@@ -74,7 +75,9 @@ def type_words(kind: object) -> str:
     if origin in (Union, UnionType):
         return " or ".join(type_words(one) for one in inner if one is not NoneType)
     if origin is Literal:
-        return ", ".join(f'`"{one}"`' for one in inner)
+        return ", ".join(f"`{json.dumps(one)}`" for one in inner)
+    if origin is Annotated:
+        return 'a size such as `"4 GiB"`'
     if origin is tuple:
         return f"list of {type_words(inner[0])}"
     if origin is dict:

@@ -4,10 +4,11 @@ One sentence about each field is in the catalogue under `config.about_TABLE_FIEL
 is made from both. A new setting is a field here and a sentence there.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import UNSET, Struct, UnsetType, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from llmchat.config.sizes import SIZE
 from llmchat.values import ChatSettings, Sampling, Wants
 
 
@@ -30,6 +31,16 @@ class LibraryTable(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`[library]`: where models are looked for besides the stores that are known."""
 
     folders: tuple[str, ...] = ()
+
+
+Bytes = Literal[0] | Annotated[str, Meta(pattern=SIZE)]
+"""A size with its unit, or 0 for none."""
+
+
+class EngineTable(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`[engine]`: what holds for every model's worker."""
+
+    kv_cache_disk: Bytes = "4 GiB"
 
 
 class UiTable(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -77,6 +88,7 @@ class Settings(Struct, frozen=True, kw_only=True, omit_defaults=True):
     sampling: Sampling = Sampling()
     load: Wants = Wants()
     library: LibraryTable = LibraryTable()
+    engine: EngineTable = EngineTable()
     ui: UiTable = UiTable()
     aliases: dict[str, str] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
@@ -106,6 +118,7 @@ TABLES: dict[str, type[Struct]] = {
     "sampling": Sampling,
     "load": Wants,
     "library": LibraryTable,
+    "engine": EngineTable,
     "ui": UiTable,
 }
 """The tables with a fixed set of fields."""

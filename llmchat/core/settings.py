@@ -25,6 +25,7 @@ from llmchat.config.reading import (
     read_file,
 )
 from llmchat.config.schema import MODEL_TABLES, TABLES, ModelTable, Settings, every_key, fields
+from llmchat.config.sizes import in_bytes
 from llmchat.config.writing import set_value
 from llmchat.errors import ConfigError, NotFound
 from llmchat.paths import Places
@@ -141,6 +142,7 @@ class SettingsService:
         self, places: Places, environ: Mapping[str, str], flags: ChatSettings = NOTHING_SET
     ) -> None:
         self._path = places.config_file
+        self._kv = places.kv
         self._flags = flags
         self._environment = read_environment(environ)
         self._file = read_file(self._path)
@@ -172,6 +174,13 @@ class SettingsService:
     def folders(self) -> tuple[str, ...]:
         """Folders with models, the environment before the file."""
         return self._environment.settings.library.folders or self._file.settings.library.folders
+
+    @property
+    def kv_cache_disk(self) -> int:
+        """Bytes that saved KV states may take; 0: none are saved."""
+        size, _ = self._plain("engine", "kv_cache_disk")
+        assert isinstance(size, str | int)
+        return in_bytes(size)
 
     def reload(self) -> None:
         """Read the file again: an editor or another process may have changed it."""
@@ -248,6 +257,18 @@ class SettingsService:
         value = None if text is None else checked(".".join(path), parse_text(text, kind), kind)
         set_value(self._path, path, value)
         self.reload()
+        if path == ("engine", "kv_cache_disk"):
+            self._set_kv_budget()
+
+    def _set_kv_budget(self) -> None:
+        """Workers that run obey at once; the folder itself carries the budget."""
+        from llmchat.engine.disk import Folder
+
+        try:
+            Folder(self._kv).set_budget(self.kv_cache_disk)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise ConfigError("paths.unwritable", path=self._kv, reason=reason) from error
 
     def describe(self) -> list[SettingFacts]:
         """Every setting with its value and source; per-model tables and aliases last."""

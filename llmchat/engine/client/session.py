@@ -45,11 +45,14 @@ class LocalSession:
         *,
         on_close: Callable[["LocalSession"], None],
         on_cancel: Callable[[int, Waiting, int, OnLate | None], None],
+        saves_kv: bool = False,
     ) -> None:
+        """`saves_kv`: what is generated here may be kept on disk under its request's tag."""
         self._link = link
         self._facts = facts
         self._on_close = on_close
         self._on_cancel = on_cancel
+        self._saves_kv = saves_kv
 
     @property
     def facts(self) -> Facts:
@@ -69,7 +72,8 @@ class LocalSession:
         left = max(1, request.n)  # a worker refuses fewer with Failed
         over = False
         try:
-            self._link.send(replace(request, id=number))
+            tag = request.tag if self._saves_kv else ""
+            self._link.send(replace(request, id=number, tag=tag))
             while left:
                 event = await queue.get()
                 if isinstance(event, WorkerDied | Failed):

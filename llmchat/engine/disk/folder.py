@@ -192,6 +192,13 @@ class Folder:
                 else:
                     self._remove(meta.name)
 
+    def allow(self, tag: str) -> None:
+        """A forgotten conversation is there again, and may be saved."""
+        if self.path.is_dir() and tag in self._forgotten():
+            with self.locked():
+                left = {old: at for old, at in self._forgotten().items() if old != tag}
+                self._write(FORGOTTEN, msgspec.json.encode(left))
+
     def sweep(self) -> None:
         """Remove what a killed writer left, and what is damaged."""
         if self.path.is_dir():
