@@ -9,12 +9,8 @@ import re
 from msgspec import Struct
 
 from llmchat.store.database import Database, SqlValue
+from llmchat.store.snippets import Sought, snippet
 from llmchat.values import Role
-
-MATCH_START, MATCH_END = "\x01", "\x02"
-"""Around each match in a snippet: characters that cleaned text never holds."""
-
-SNIPPET_TOKENS = 24
 
 _WORD = re.compile(r'"([^"]*)"|(\S+)')
 
@@ -65,15 +61,23 @@ _OF_THE_CHAT = (
 )
 
 
+def _terms(words: str) -> list[str]:
+    terms = [quoted or bare for quoted, bare in _WORD.findall(words)]
+    return [term for term in terms if any(character.isalnum() for character in term)]
+
+
+def _is_open(words: str) -> bool:
+    """Whether the last word may be the beginning of one."""
+    return not words.rstrip(" ").endswith('"') and not words.endswith(" ")
+
+
 def match_expression(words: str) -> str:
     """FTS5's expression for what a user typed; empty if there is nothing to look for."""
-    terms = [quoted or bare for quoted, bare in _WORD.findall(words)]
-    terms = [term for term in terms if any(character.isalnum() for character in term)]
+    terms = _terms(words)
     if not terms:
         return ""
     escaped = ['"' + term.replace('"', '""').replace("\0", " ") + '"' for term in terms]
-    is_open = not words.rstrip(" ").endswith('"') and not words.endswith(" ")
-    return " ".join(escaped) + ("*" if is_open else "")
+    return " ".join(escaped) + ("*" if _is_open(words) else "")
 
 
 def search(db: Database, words: str, within: Within = EVERYTHING, *, limit: int = 50) -> list[Hit]:
@@ -83,30 +87,37 @@ def search(db: Database, words: str, within: Within = EVERYTHING, *, limit: int 
         return []
     condition, bindings = within.condition("conversation.updated", _OF_THE_CHAT)
     titles = db.read(
-        f"""SELECT conversation.id, NULL, title_fts.title,
-                snippet(title_fts, 0, ?, ?, '…', ?), NULL, created
+        f"""SELECT conversation.id, NULL, title_fts.title, CAST(title_fts.title AS BLOB),
+                NULL, created
             FROM title_fts JOIN conversation ON number = title_fts.rowid
             WHERE title_fts MATCH ? AND deleted IS NULL {condition}
             ORDER BY touched DESC LIMIT ?""",
-        (MATCH_START, MATCH_END, SNIPPET_TOKENS, expression, *bindings, limit),
+        (expression, *bindings, limit),
     )
     condition, bindings = within.condition("message.created", "made.message = message.seq")
     left = max(0, limit - len(titles))
     messages = db.read(
-        f"""SELECT conversation.id, message.id, title,
-                snippet(message_fts, 0, ?, ?, '…', ?), role, message.created
+        f"""SELECT conversation.id, message.id, title, CAST(message_fts.text AS BLOB), role,
+                message.created
             FROM message_fts
             JOIN message ON message.seq = message_fts.rowid
             JOIN conversation ON conversation.id = message.conversation
             WHERE message_fts MATCH ? AND message.deleted IS NULL AND conversation.deleted IS NULL
             {condition} ORDER BY message_fts.rowid DESC LIMIT ?""",
-        (MATCH_START, MATCH_END, SNIPPET_TOKENS, expression, *bindings, left),
+        (expression, *bindings, left),
     )
-    return [_hit(*row) for row in [*titles, *messages]]
+    sought = Sought(_terms(words), is_open=_is_open(words))
+    return [_hit(sought, *row) for row in [*titles, *messages]]
 
 
 def _hit(
-    conversation: object, message: object, title: object, snippet: object, role: object, at: object
+    sought: Sought,
+    conversation: object,
+    message: object,
+    title: object,
+    text: SqlValue,
+    role: object,
+    at: object,
 ) -> Hit:
     import msgspec
 
@@ -114,8 +125,13 @@ def _hit(
         "conversation": conversation,
         "message": message,
         "title": title,
-        "snippet": snippet,
+        "snippet": snippet(_decoded(text), sought),
         "role": role,
         "created": at,
     }
     return msgspec.convert(values, Hit)
+
+
+def _decoded(text: SqlValue) -> str:
+    """Text as bytes: what a person or another program wrote need not all be UTF-8."""
+    return text.decode("utf-8", "replace") if isinstance(text, bytes) else ""
