@@ -136,7 +136,7 @@ def import_chats(files: tuple[str, ...], again: bool, as_json: bool) -> int:
         worst = int(ExitCode.OK)
         for path in files:
             try:
-                done = await rt.chats.import_(_read(path), again=again)
+                done = await _import_one(rt, path, again=again)
             except LlmchatError as error:
                 worst = worst or int(error.exit_code)
                 told.append({"file": path, "error": error.sentence, "conversations": []})
@@ -153,6 +153,14 @@ def import_chats(files: tuple[str, ...], again: bool, as_json: bool) -> int:
     if as_json:
         answer_json(told)
     return worst
+
+
+async def _import_one(rt: "Runtime", path: str, *, again: bool) -> "ImportedAll":
+    data = _read(path)
+    # A store that was moved aside keeps its name, whatever is left of its first bytes.
+    if data.startswith(b"SQLite format 3\0") or ".db.damaged-" in Path(path).name:
+        return await rt.chats.recover(Path(path), again=again)
+    return await rt.chats.import_(data, again=again)
 
 
 def _read(path: str) -> bytes:

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
 from functools import partial
+from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -19,7 +20,8 @@ from llmchat.core.exporting.formats import FORMATS, ExportKind
 from llmchat.core.held import listed
 from llmchat.core.storing import StoreThread
 from llmchat.core.titles import title_from
-from llmchat.errors import NotFound
+from llmchat.errors import NotFound, StoreError
+from llmchat.store.recovering import recover
 from llmchat.store.store import Store
 from llmchat.store.whole import read_whole, taken, write_whole
 from llmchat.values import Conversation, SavedConversation
@@ -94,6 +96,23 @@ async def import_(storage: StoreThread, data: bytes, *, again: bool = False) -> 
         for saved in file.conversations
     ]
     return ImportedAll(format=file.format, conversations=tuple(done), left_out=file.left_out)
+
+
+async def recover_(storage: StoreThread, path: Path, *, again: bool = False) -> ImportedAll:
+    """Add what can be read of a file of conversations, damaged or not; the file is only read.
+
+    Raises:
+        StoreError: nothing in it can be read, or the store cannot be written.
+    """
+    try:
+        found = await asyncio.to_thread(recover, path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StoreError("store.cannot_open", path=str(path), reason=reason) from error
+    if not found:
+        raise StoreError("core.import_unknown")
+    done = [await storage.call(bring_in, storage.store, saved, again=again) for saved in found]
+    return ImportedAll(format="llmchat", conversations=tuple(done), left_out=0)
 
 
 def ids_of_all(storage: StoreThread) -> list[str]:

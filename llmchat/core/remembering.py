@@ -5,6 +5,7 @@ which are `chats.py`'s. Every method is a coroutine, because the store has a thr
 """
 
 from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
 
 from llmchat.core import carrying, held
 from llmchat.core.exporting.formats import ExportKind
@@ -119,6 +120,10 @@ class Remembered:
     async def import_(self, data: bytes, *, again: bool = False) -> carrying.ImportedAll:
         """Add the conversations of a file; see `carrying.import_`."""
         return await carrying.import_(self._storage, data, again=again)
+
+    async def recover(self, path: Path, *, again: bool = False) -> carrying.ImportedAll:
+        """Add what can be read of another file of conversations; see `carrying.recover_`."""
+        return await carrying.recover_(self._storage, path, again=again)
 
     async def changed(self) -> bool:
         """Whether the store was written to since this was last asked, by another process or late.
