@@ -6,8 +6,8 @@ Judge a difference by eye, then update: `pytest tests/tui/test_snapshots.py --sn
 import pytest
 from msgspec.structs import replace
 
-from llmchat.core.inforce import ContextUse
 from llmchat.core.events import PromptRead
+from llmchat.core.inforce import ContextUse
 from llmchat.engine.protocol import WorkerStatus
 from llmchat.errors import WorkerDied
 from llmchat.values import ModelFile

@@ -30,7 +30,7 @@ def answer(work: Work, opened: Opened) -> Event:
         return Counted(id=work.id, tokens=len(read.tokens), messages=shares)
     if isinstance(work, Render):
         read = prompts.read(work.prompt, opened.loaded.vocab, opened.template)
-        _, known = opened.table.best(read.tokens)
+        known = opened.table.known(read.tokens)
         return Rendered(id=work.id, text=read.text, tokens=tuple(read.tokens), in_memory=known)
     if isinstance(work, Tokenize):
         return _tokenize(work, opened)

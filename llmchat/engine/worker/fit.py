@@ -23,10 +23,10 @@ from llmchat.engine.protocol import Device, Placement
 from llmchat.engine.worker import devices as machine
 from llmchat.engine.worker.capi import Pointer
 from llmchat.engine.worker.cores import physical_cores
-from llmchat.engine.worker.kv import Kind
 from llmchat.engine.worker.loader import ContextParams, ModelParams
 from llmchat.engine.worker.log import LogRing
 from llmchat.engine.worker.measure import Meter
+from llmchat.engine.worker.memory import Kind
 from llmchat.engine.worker.shortage import shortage
 from llmchat.errors import EngineError
 from llmchat.text import say
@@ -74,9 +74,10 @@ def _gib(size: int) -> str:
 
 def memory_kind(model: Pointer, swa_full: bool) -> Kind:
     """What a prefix of this model can be reused for."""
-    stateful = lib.llama_model_is_recurrent(model) or lib.llama_model_is_hybrid(model)
+    recurrent = bool(lib.llama_model_is_recurrent(model))
+    hybrid = bool(lib.llama_model_is_hybrid(model))
     n_swa = 0 if swa_full else int(lib.llama_model_n_swa(model))
-    return Kind(n_swa=n_swa, whole_only=bool(stateful))
+    return Kind(n_swa=n_swa, whole_only=recurrent or hybrid, cells=hybrid or not recurrent)
 
 
 def decide(paths: Sequence[str], wants: Wants, log: LogRing) -> Decision:

@@ -1,8 +1,8 @@
 """The replies that run: let in, planned, decoded, sampled, ended.
 
 Owns continuous batching over one context; every method is called on the inference thread, except
-`cancel`. Refuses policy (`scheduler.py`), memory rules (`kv.py`) and what a
-prompt is (`prompts.py`).
+`cancel`. Refuses policy (`scheduler.py`), memory rules (`memory/`) and what a prompt is
+(`prompts.py`).
 """
 
 import time
@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from llmchat.engine.protocol import Failed, PromptProgress, Queued, TokenInfo
 from llmchat.engine.worker import scheduler
 from llmchat.engine.worker.capi import ABORTED, NO_SLOT, OK, Context
-from llmchat.engine.worker.kv import SequenceTable, Slot
+from llmchat.engine.worker.memory import SequenceTable, Slot
+from llmchat.engine.worker.memory.checkpoints import marks
 from llmchat.engine.worker.reply import Parser, Reply, Task
 from llmchat.engine.worker.rivals import describe, sample_with_rivals
 from llmchat.engine.worker.sampling import Chain, merge, seed_of
@@ -50,6 +51,8 @@ class Generation:
         self._governor = scheduler.ThreadGovernor(n_threads)
         self._rows_before = 0
         self._alone: Task | None = None
+        self._untidy = False
+        """Somebody was let in since the pool was last in order."""
 
     @property
     def busy(self) -> bool:
@@ -71,6 +74,7 @@ class Generation:
         """One turn of the loop: drop what was cancelled, let in, decode, sample."""
         self._drop_cancelled()
         self._admit()
+        self._tidy()
         replies = [reply for task in self.running for reply in task.replies]
         self._step([r for r in replies if r.finish is None and r.leader is None])
         self.steps += 1
@@ -100,18 +104,23 @@ class Generation:
                 task.position = position
                 task.emit(Queued(id=task.request.id, position=position))
 
+    def _tidy(self) -> None:
+        """A step towards a pool in which idle sequences cost the running ones nothing."""
+        if self._untidy:
+            replies = [reply for task in self.running for reply in task.replies]
+            self._untidy = self.table.tidy(sum(len(r.tokens) for r in replies if r.slot))
+
     def _has_room(self, task: Task) -> bool:
         n = max(1, task.request.n)
         if self.table.free() < n:
             return False
-        if not self.running:
+        if not self.running or not self.table.kind.cells:
             return True
-        _, known = self.table.best(task.prompt)
         return scheduler.fits(
             len(task.prompt),
-            known,
+            self.table.shared(task.prompt),
             n,
-            active=self.table.active_cells(),
+            active=self.table.pool.active,
             pool=self.context.n_ctx,
             headroom=task.request.max_tokens or scheduler.HEADROOM,
         )
@@ -125,7 +134,12 @@ class Generation:
             slot = self.table.empty()
             assert slot is not None
             slots.append(slot)
-        task.from_memory = len(first.tokens)
+        task.from_disk = first.from_disk
+        task.from_memory = len(first.tokens) - first.from_disk
+        if self.table.kind.wants_checkpoints:
+            pieces = list(map(self.vocab.piece, task.read.tokens))
+            task.marks = marks(task.read.segments, pieces)
+        self._untidy = True
         self._open_replies(task, slots)
         self.running.append(task)
         self._report(task)
@@ -152,7 +166,7 @@ class Generation:
             if reply.slot is None and reply.finish is None
         ]
         for reply in sorted(parked, key=lambda reply: reply.order):
-            active = self.table.active_cells()
+            active = self.table.pool.active
             others = any(slot.busy for slot in self.table.slots)
             if others and not scheduler.fits(
                 len(reply.tokens), 0, 1, active=active, pool=self.context.n_ctx,
@@ -231,14 +245,14 @@ class Generation:
             self._end(replies[0], "context")
             return
         assert isinstance(youngest, Reply)
-        self._park(youngest)
+        self._preempt(youngest)
 
-    def _park(self, reply: Reply) -> None:
+    def _preempt(self, reply: Reply) -> None:
         assert reply.slot is not None
         for other in reply.task.replies:
             if other.leader is reply:  # they were to share what is now dropped: read alone
                 other.leader = None
-        self.table.forget(reply.slot)
+        self.table.park(reply.slot)
         self.table.release(reply.slot)
         reply.slot = None
 
@@ -258,7 +272,9 @@ class Generation:
         for reply, count, _row in rows:
             assert reply.slot is not None
             start = len(reply.slot.tokens)
-            reply.slot.tokens += reply.tokens[start : start + count]
+            self.table.extend(reply.slot, reply.tokens[start : start + count])
+            if reply.first == 0 and start + count in reply.task.marks:
+                self.table.checkpoint(reply.slot)
         for reply, _count, row in rows:
             if reply.first == 0:
                 self._report(reply.task)
@@ -350,6 +366,7 @@ class Generation:
                 done=min(len(slot.tokens) if slot else 0, len(task.prompt)),
                 total=len(task.prompt),
                 from_memory=task.from_memory,
+                from_disk=task.from_disk,
             )
         )
 
@@ -389,6 +406,5 @@ class Generation:
         """Something of ours broke in a step: nobody's cells can be trusted."""
         for task in [*self.waiting, *self.running]:
             self.fail(task, "internal", message)
-        for slot in self.table.slots:
-            slot.tokens, slot.shared, slot.busy = [], 0, False
         self.context.clear_memory()
+        self.table.clear()

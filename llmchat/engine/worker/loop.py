@@ -86,11 +86,14 @@ class LlamaBackend:
         generation = self._generation
         if generation is None:
             return BackendStatus(busy=bool(self._inbox))
+        parked, parked_bytes = generation.table.parked()
         return BackendStatus(
             busy=generation.busy or bool(self._inbox) or self._small + self._unprepared > 0,
             step=generation.steps,
-            n_ctx_used=generation.table.cells(),
+            n_ctx_used=generation.table.pool.used,
             sequences=sum(bool(slot.tokens) for slot in generation.table.slots),
+            parked=parked,
+            parked_bytes=parked_bytes,
         )
 
     def last_lines(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Final
 
 from llama_cpp import llama_cpp as lib
 
@@ -26,16 +26,18 @@ from llmchat.engine.worker import fit
 from llmchat.engine.worker.capi import Context, Pointer, model_description, model_text
 from llmchat.engine.worker.chat.parse import ReplyParser
 from llmchat.engine.worker.chat.template import ChatTemplate, Segment
-from llmchat.engine.worker.devices import find_devices
-from llmchat.engine.worker.kv import SequenceTable
+from llmchat.engine.worker.devices import find_devices, free_ram
 from llmchat.engine.worker.loader import Loaded, open_context, open_model
 from llmchat.engine.worker.log import LogRing
+from llmchat.engine.worker.memory import Kind, Parked, SequenceTable, budget
 from llmchat.engine.worker.reply import Parser, PlainParser
 from llmchat.engine.worker.sampling import model_sampling
 from llmchat.engine.worker.vocab import Vocab
 from llmchat.errors import EngineError, LlmchatError, ModelFileError
 from llmchat.gguf import check_loadable
 from llmchat.values import ModelFile, Wants
+
+_MROPE: Final = (lib.LLAMA_ROPE_TYPE_MROPE, lib.LLAMA_ROPE_TYPE_IMROPE)
 
 
 class Opened:
@@ -107,7 +109,19 @@ def open_everything(
         loaded.close()
         raise
     kind = fit.memory_kind(pointer, decision.context.swa_full)
-    return Opened(loaded, facts, SequenceTable(context, context.n_seq_max, kind), template)
+    return Opened(loaded, facts, _table(context, kind), template)
+
+
+def _table(context: Context, kind: Kind) -> SequenceTable:
+    most = budget(free_ram())
+    return SequenceTable(
+        context,
+        context.n_seq_max,
+        kind,
+        n_cells=context.n_ctx,
+        shelves=[Parked(most, kind)],
+        checkpoint_bytes=most // 2,
+    )
 
 
 def _agreed(
@@ -199,6 +213,7 @@ def _capabilities(model: Pointer, template: TemplateFacts) -> tuple[str, ...]:
         "swa": lib.llama_model_n_swa(model) > 0,
         "recurrent": bool(lib.llama_model_is_recurrent(model)),
         "hybrid": bool(lib.llama_model_is_hybrid(model)),
+        "mrope": lib.llama_model_rope_type(model) in _MROPE,
     }
     return tuple(name for name, has in known.items() if has)
 

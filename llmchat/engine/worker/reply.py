@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 from llmchat.engine.backend import Emit
 from llmchat.engine.protocol import Delta, Finished, Generate, TokenInfo
 from llmchat.engine.worker.constraint.rule import Rule
-from llmchat.engine.worker.kv import Slot
+from llmchat.engine.worker.memory import Slot
 from llmchat.engine.worker.prompts import Read
 from llmchat.engine.worker.sampling import Chain
 from llmchat.engine.worker.vocab import TextStream, Vocab
@@ -78,6 +78,9 @@ class Task:
         self.admitted = 0.0
         self.prompt_done = 0.0
         self.from_memory = 0
+        self.from_disk = 0
+        self.marks: list[int] = []
+        """Lengths of the prompt at which what was read is kept (`memory/checkpoints.py`)."""
         self.forced: list[int] = []
         self.rules: list[Rule] = []
         """One for each choice, at the reply's beginning; empty without a constraint."""
@@ -94,7 +97,10 @@ class Task:
         """Counts of the prompt; a reply adds its own."""
         total = len(self.read.tokens) + len(self.forced)
         return Usage(
-            prompt_tokens=total, from_memory=self.from_memory, read=total - self.from_memory
+            prompt_tokens=total,
+            from_memory=self.from_memory,
+            from_disk=self.from_disk,
+            read=total - self.from_memory - self.from_disk,
         )
 
 
@@ -123,6 +129,12 @@ class Reply:
     def pending(self) -> int:
         """Tokens without cells: 1 while it generates."""
         return len(self.tokens) - (len(self.slot.tokens) if self.slot else 0)
+
+    @property
+    def stretch(self) -> int:
+        """How many of them may be computed at once: up to the next mark."""
+        at = len(self.tokens) - self.pending
+        return min((mark - at for mark in self.task.marks if mark > at), default=self.pending)
 
     @property
     def order(self) -> tuple[int, int]:
@@ -158,7 +170,8 @@ class Reply:
 
     def end(self, reason: FinishReason, vocab: Vocab) -> None:
         """Send what was held back, and Finished."""
-        self._send(self.parser.feed(self.stream.end()), ())
+        # Half a character is not text: its tokens are kept, a sign for it is not written.
+        self._send(self.parser.feed(self.stream.end(whole=reason == "stop")), ())
         self._send(self.parser.end(), ())
         calls = self.parser.tool_calls
         self.finish = "tool_calls" if calls and reason == "stop" else reason

@@ -26,6 +26,11 @@ class Reader(Protocol):
         ...
 
     @property
+    def stretch(self) -> int:
+        """How many of them may go into one batch."""
+        ...
+
+    @property
     def order(self) -> tuple[int, int]:
         """(-priority, arrival): smaller goes first, the largest gives way."""
         ...
@@ -78,7 +83,7 @@ def plan(
         if room <= 0:
             break
         fair = max(SMALLEST_CHUNK, room // (len(waiting) - position))
-        rows = min(reply.pending, fair, room)
+        rows = min(reply.stretch, fair, room)
         shares.append(Share(reply, rows))
         room -= rows
     return shares

@@ -151,9 +151,13 @@ class TextStream:
                 return size
         return 0
 
-    def end(self) -> str:
-        """What was held back; nothing after a stop string."""
+    def end(self, *, whole: bool = True) -> str:
+        """What was held back; nothing after a stop string.
+
+        `whole`: the bytes are all there are, so half a character at the end is a broken one; else
+        it was cut off, and is left out.
+        """
         if self.stopped:
             return ""
-        text, self._held = self._held + self._decoder.decode(b"", True), ""
+        text, self._held = self._held + self._decoder.decode(b"", whole), ""
         return text

@@ -17,6 +17,11 @@ from llmchat.engine.worker.scheduler import (
 class Reply(Struct, frozen=True):
     pending: int
     order: tuple[int, int] = (0, 0)
+    mark: int = 0
+
+    @property
+    def stretch(self) -> int:
+        return self.mark or self.pending
 
 
 def test_generating_replies_come_first_and_readers_share_what_is_left():
@@ -30,6 +35,11 @@ def test_generating_replies_come_first_and_readers_share_what_is_left():
 def test_what_a_short_prompt_does_not_need_goes_to_the_next():
     shares = plan([], [Reply(10, (0, 1)), Reply(1000, (0, 2))], 512, 512)
     assert [share.rows for share in shares] == [10, 502]
+
+
+def test_a_batch_ends_where_a_checkpoint_is_wanted():
+    shares = plan([], [Reply(100, (0, 1), mark=30), Reply(100, (0, 2))], 512, 512)
+    assert [share.rows for share in shares] == [30, 100]
 
 
 replies = st.lists(st.integers(1, 5000), max_size=40)

@@ -13,9 +13,9 @@ from llama_cpp import llama_cpp as lib
 
 from llmchat.engine.worker import fit
 from llmchat.engine.worker.capi import OK, Context, Floats
-from llmchat.engine.worker.kv import SequenceTable, Slot
 from llmchat.engine.worker.loader import ContextParams, ModelParams, open_context, open_model
 from llmchat.engine.worker.log import Level, LogRing
+from llmchat.engine.worker.memory import SequenceTable, Slot
 from llmchat.engine.worker.vocab import Vocab
 from llmchat.values import Wants
 from tests.engine.worker.driver import Driver
@@ -35,7 +35,8 @@ class Reader:
         )
         vocab = Vocab(model)
         self.context = Context(open_context(model, params, LogRing()), vocab.size, 256)
-        self.table = SequenceTable(self.context, 1, fit.memory_kind(model, swa_full))
+        kind = fit.memory_kind(model, swa_full)
+        self.table = SequenceTable(self.context, 1, kind, n_cells=2048)
 
     def read(self, tokens: list[int]) -> tuple[Floats, int]:
         """The last row's logits, and how many tokens were reused."""
@@ -51,7 +52,7 @@ class Reader:
                 chunk, start, slot.seq, output=start + len(chunk) == len(tokens)
             )
             assert self.context.decode() == OK
-            slot.tokens += chunk
+            self.table.extend(slot, chunk)
         self.table.release(slot)
         return self.context.logits(row).copy(), reused
 

@@ -1,6 +1,9 @@
 """The sequence table over a memory that only keeps books."""
 
-from llmchat.engine.worker.kv import Kind, SequenceTable, Slot, common_prefix
+import numpy as np
+
+from llmchat.engine.worker.memory import Kind, Parked, SequenceTable, Slot
+from llmchat.engine.worker.memory.kinds import Bytes
 
 
 class Books:
@@ -10,6 +13,7 @@ class Books:
         self.calls: list[tuple[object, ...]] = []
         self.first: dict[int, int] = {}
         self.partial = True
+        self.fits = True
 
     def seq_rm(self, seq: int, start: int = -1, end: int = -1) -> bool:
         self.calls.append(("rm", seq, start, end))
@@ -21,10 +25,20 @@ class Books:
     def pos_min(self, seq: int) -> int:
         return self.first.get(seq, 0)
 
+    def state(self, seq: int, flags: int = 0) -> Bytes | None:
+        self.calls.append(("state", seq, flags))
+        return np.zeros(100, np.uint8)
+
+    def restore(self, seq: int, data: Bytes, flags: int = 0) -> bool:
+        self.calls.append(("restore", seq, flags))
+        return self.fits
+
 
 def table(n: int = 4, kind: Kind | None = None) -> tuple[SequenceTable, Books]:
     books = Books()
-    return SequenceTable(books, n, kind or Kind()), books
+    kind = kind or Kind()
+    sequences = SequenceTable(books, n, kind, n_cells=4096, shelves=[Parked(1 << 20, kind)])
+    return sequences, books
 
 
 def open_slot(sequences: SequenceTable, tokens: list[int]) -> Slot:
@@ -36,19 +50,9 @@ def open_slot(sequences: SequenceTable, tokens: list[int]) -> Slot:
 def run(sequences: SequenceTable, tokens: list[int]) -> Slot:
     """A request that read and wrote `tokens`, and is over."""
     slot = open_slot(sequences, tokens)
-    slot.tokens = list(tokens)
+    sequences.extend(slot, tokens[len(slot.tokens) :])
     sequences.release(slot)
     return slot
-
-
-def test_common_prefix():
-    assert common_prefix([1, 2, 3], [1, 2, 4]) == 2
-    assert common_prefix([], [1]) == 0
-    assert common_prefix([1, 2], [1, 2, 3]) == 2
-    for cut in range(40):
-        one = list(range(40))
-        two = [*one[:cut], -1, *one[cut + 1 :]]
-        assert common_prefix(one, two) == cut
 
 
 def test_the_next_turn_takes_its_conversation_over():
@@ -68,13 +72,13 @@ def test_the_last_token_is_always_read_again_for_its_logits():
 def test_a_busy_sequence_is_copied_from_not_taken():
     sequences, books = table()
     busy = open_slot(sequences, [1, 2, 3, 4])
-    busy.tokens = [1, 2, 3, 4]
+    sequences.extend(busy, [1, 2, 3, 4])
     other = open_slot(sequences, [1, 2, 3, 9, 9])
     assert other is not busy
     assert other.tokens == [1, 2, 3]
     assert ("cp", busy.seq, other.seq, 3) in books.calls
     assert busy.tokens == [1, 2, 3, 4]
-    assert sequences.cells() == 4  # what is shared counts once
+    assert sequences.pool.used == 4  # what is shared counts once
 
 
 def test_a_short_shared_beginning_does_not_destroy_a_long_conversation():
@@ -89,7 +93,7 @@ def test_idle_ones_are_evicted_oldest_first_and_busy_ones_never():
     sequences, _ = table(3)
     old, new = run(sequences, [1, 1, 1]), run(sequences, [2, 2, 2])
     busy = open_slot(sequences, [3, 3, 3])
-    busy.tokens = [3, 3, 3]
+    sequences.extend(busy, [3, 3, 3])
     assert sequences.evict()
     assert not old.tokens
     assert new.tokens
@@ -111,25 +115,25 @@ def test_a_sliding_window_is_reused_only_where_the_window_is_still_there():
     sequences, books = table(2, Kind(n_swa=512))
     slot = run(sequences, list(range(3000)))
     books.first[slot.seq] = 1976
-    assert sequences.reusable(slot, [*range(3000), 1, 2]) == 3000  # going on is always right
-    assert sequences.reusable(slot, [*range(900), -1, -1]) == 0
-    assert sequences.reusable(slot, [*range(2900), -1, -1]) == 2900
+    assert sequences.known([*range(3000), 1, 2]) == 3000  # going on is always right
+    assert sequences.known([*range(900), -1, -1]) == 0
+    assert sequences.known([*range(2900), -1, -1]) == 2900
     books.first[slot.seq] = 0
-    assert sequences.reusable(slot, [*range(900), -1, -1]) == 900
+    assert sequences.known([*range(900), -1, -1]) == 900
 
 
 def test_a_recurrent_state_is_reused_whole_or_not_at_all():
     sequences, _ = table(2, Kind(whole_only=True))
-    slot = run(sequences, [1, 2, 3, 4])
-    assert sequences.reusable(slot, [1, 2, 3, 4, 5]) == 4
-    assert sequences.reusable(slot, [1, 2, 3, 9]) == 0
-    assert sequences.reusable(slot, [1, 2, 3, 4]) == 0
+    run(sequences, [1, 2, 3, 4])
+    assert sequences.known([1, 2, 3, 4, 5]) == 4
+    assert sequences.known([1, 2, 3, 9]) == 0
+    assert sequences.known([1, 2, 3, 4]) == 0
 
 
 def test_after_a_broken_decode_only_what_is_there_counts():
     sequences, _ = table()
     slot = open_slot(sequences, list(range(10)))
-    slot.tokens = [0, 1]
+    sequences.extend(slot, [0, 1])
     sequences.repair(slot, list(range(10)), 6)
     assert slot.tokens == list(range(6))
     sequences.repair(slot, list(range(10)), 3)

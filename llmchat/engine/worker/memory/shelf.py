@@ -1,0 +1,43 @@
+"""The seam between the pool and the places where sequences lie outside it."""
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+from llmchat.engine.worker.memory.kinds import Kept
+
+
+class Shelf(Protocol):
+    """A place for sequences outside the pool: RAM (`parked.py`), disk, in that order.
+
+    Everything is called on the inference thread between two steps: `find` at each admission, so it
+    must be cheap; `take` and `put` may copy a state once. A shelf knows the model's `Kind` and
+    answers by `reach`, so that what it promises can be used.
+    """
+
+    @property
+    def origin(self) -> Literal["memory", "disk"]:
+        """How a reply reports the tokens that came from here."""
+        ...
+
+    def find(self, tokens: Sequence[int]) -> int:
+        """How many leading tokens of `tokens` it could give; 0 = none.
+
+        The prompt's last token is already left out: all of `tokens` may be given.
+        """
+        ...
+
+    def take(self, tokens: Sequence[int]) -> Kept | None:
+        """The sequence that `find` counted on; None when it is not there after all, or damaged.
+
+        It may be longer than what is wanted: the pool cuts it. The shelf may keep it as well (a
+        file stays; in RAM it stays when much of it is not wanted), or let it go.
+        """
+        ...
+
+    def put(self, kept: Kept) -> Sequence[Kept]:
+        """Keep a sequence that leaves the pool, or the shelf above.
+
+        Returns what has no place here (any more), the new one itself perhaps: it is offered to the
+        next shelf below. A shelf that refuses or writes behind one's back returns nothing.
+        """
+        ...
