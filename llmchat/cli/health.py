@@ -21,6 +21,7 @@ from llmchat import __version__
 from llmchat.cli.amounts import size, span
 from llmchat.cli.parts import open_models, open_runtime, open_settings
 from llmchat.core.downloads import part_files
+from llmchat.core.savedstates import SavedStates
 from llmchat.errors import LlmchatError
 from llmchat.paths import Places, find_places
 from llmchat.text import say
@@ -62,6 +63,7 @@ async def examine() -> list[Check]:
     places = find_places()
     checks = [*_versions(), *_build(), *_places(places), *_disk(places), *_config()]
     checks += await _living()
+    checks += _kv(places)
     return [*checks, *_leftovers(), *_log(places)]
 
 
@@ -139,6 +141,16 @@ def _disk(places: Places) -> Iterator[Check]:
         free = shutil.disk_usage(there).free
         text = say("cli.doctor_free", path=folder, free=size(free))
         yield Check(name=f"disk {name}", state="ok" if free >= LOW_DISK else "warn", text=text)
+
+
+def _kv(places: Places) -> Iterator[Check]:
+    """What is kept of read prompts, and how much may be."""
+    kept = SavedStates(places).kept()
+    budget = open_settings(quiet=True).kv_cache_disk
+    key = "cli.doctor_kv" if budget else "cli.doctor_kv_off"
+    text = say(key, path=places.kv, size=size(kept.size), entries=kept.entries, most=size(budget))
+    hint = "" if not kept.size else say("cli.doctor_kv_hint")
+    yield Check(name="kv states", state="ok", text=text, hint=hint)
 
 
 def _config() -> Iterator[Check]:
