@@ -7,9 +7,9 @@ a numbered list asks. In a pipe nothing is guessed: an error names the next step
 import asyncio
 
 from llmchat.cli.amounts import ago, size
-from llmchat.cli.fetching import fetch, say_plan
+from llmchat.cli.fetching import fetch, look_up, say_plan
 from llmchat.cli.output import ask, can_ask, note
-from llmchat.cli.parts import open_downloads, open_models, open_runtime
+from llmchat.cli.parts import open_models, open_runtime
 from llmchat.core.downloads import DownloadPlan
 from llmchat.errors import Interrupted, NotFound, UsageError
 from llmchat.text import say
@@ -30,7 +30,7 @@ def find_or_fetch(ref: str) -> ModelFile:
     except NotFound:
         if not can_ask():
             raise
-        plan = open_downloads().plan(ref)
+        plan = look_up(ref)
         if not plan.complete and not _wanted(plan):
             raise
     return fetch(plan)

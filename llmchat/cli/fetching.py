@@ -8,7 +8,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from llmchat.cli.output import answer_json, note
+import msgspec
+
+from llmchat.cli.output import answer_json, end_status, note, status
 from llmchat.cli.parts import open_downloads
 from llmchat.cli.progress import Bar
 from llmchat.core.downloads import DownloadPlan, Progress
@@ -23,18 +25,35 @@ LINE_PAUSE = 0.5
 """Seconds between two lines of JSON of the same stage."""
 
 
-def fetch(plan: DownloadPlan, *, as_json: bool = False) -> ModelFile:
-    """Pull what `plan` lacks and show how it goes.
+def look_up(
+    ref: str, *, revision: str = "", projector: bool = True, drafter: bool = False
+) -> DownloadPlan:
+    """Ask what a pull of `ref` would fetch; Ctrl+C is heard at once.
+
+    Raises:
+        LlmchatError: see `Downloads.plan`. Interrupted: Ctrl+C.
+    """
+    status(say("cli.looking_up", ref=ref))
+    try:
+        return open_downloads().plan(ref, revision=revision, projector=projector, drafter=drafter)
+    except KeyboardInterrupt:
+        raise Interrupted from None
+    finally:
+        end_status()
+
+
+def fetch(plan: DownloadPlan, *, as_json: bool = False, limit: float = 0.0) -> ModelFile:
+    """Pull what `plan` lacks and show how it goes; at most `limit` bytes a second, 0 = any.
 
     Raises:
         LlmchatError: it cannot be had. Interrupted: Ctrl+C; what came stays for the next pull.
     """
     if as_json:
-        return _pull(plan, _json_lines(), lambda: None)
+        return _pull(plan, _json_lines(plan.name), lambda: None, limit)
     latest: deque[Progress] = deque(maxlen=1)
     with Bar(plan.name) as bar:
         # Only this thread draws, from what came last: the line is true also while nothing comes.
-        return _pull(plan, latest.append, lambda: _draw(bar, plan.name, latest))
+        return _pull(plan, latest.append, lambda: _draw(bar, plan.name, latest), limit)
 
 
 def _draw(bar: Bar, name: str, latest: deque[Progress]) -> None:
@@ -48,7 +67,7 @@ def _draw(bar: Bar, name: str, latest: deque[Progress]) -> None:
         bar.share(name, share, say(f"cli.stage_{progress.stage}"))
 
 
-def _json_lines() -> Callable[[Progress], None]:
+def _json_lines(name: str) -> Callable[[Progress], None]:
     last: tuple[str, str] = ("", "")
     written = 0.0
 
@@ -57,13 +76,16 @@ def _json_lines() -> Callable[[Progress], None]:
         now, place = time.monotonic(), (progress.stage, progress.file)
         if place != last or now - written >= LINE_PAUSE:
             last, written = place, now
-            answer_json(progress)
+            answer_json({"name": name} | msgspec.to_builtins(progress))
 
     return line
 
 
 def _pull(
-    plan: DownloadPlan, show: Callable[[Progress], None], tick: Callable[[], None]
+    plan: DownloadPlan,
+    show: Callable[[Progress], None],
+    tick: Callable[[], None],
+    limit: float,
 ) -> ModelFile:
     """Pull in a thread that calls `show`; this one calls `tick` ten times a second."""
     stop = threading.Event()
@@ -72,7 +94,7 @@ def _pull(
 
     def work() -> None:
         with carried:
-            results.append(open_downloads().pull(plan, show, stop))
+            results.append(open_downloads().pull(plan, show, stop, limit=limit))
 
     thread = threading.Thread(target=work, name="pull", daemon=True)
     thread.start()
@@ -108,3 +130,5 @@ def say_plan(plan: DownloadPlan) -> None:
 
     source = say(f"cli.source_{plan.source}")
     note(say("cli.plan", name=plan.name, size=size(plan.size - plan.here), source=source))
+    if plan.offered:
+        note(say("cli.plan_offers", files=", ".join(plan.offered)))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from llmchat.cli.amounts import parse_duration
+from llmchat.cli.amounts import parse_duration, parse_rate
 from llmchat.errors import LlmchatError
 from llmchat.text import say
 from llmchat.text.cleaning import clean_line
@@ -96,6 +96,23 @@ class Duration(Kind):
             return parse_duration(str(value))
         except ValueError:
             self.fail(say("cli.not_a_duration", value=value), param, ctx)
+
+
+class Rate(Kind):
+    """Bytes a second, written `500K`, `2MiB` or `1000`."""
+
+    name = "rate"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Bytes a second, or a usage error."""
+        if isinstance(value, float):
+            return value
+        try:
+            return parse_rate(str(value))
+        except ValueError:
+            self.fail(say("cli.not_a_rate", value=value), param, ctx)
 
 
 class Layers(Kind):

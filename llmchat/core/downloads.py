@@ -5,7 +5,7 @@ in a thread. Refuses to know how bytes travel (`hub/`) and what a model is (`lib
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from llmchat.paths import Places, ensure_private
 from llmchat.values import ModelFile
 
 if TYPE_CHECKING:
+    from llmchat.core.queueing import Queue
     from llmchat.hub.answers import RepoFile
     from llmchat.hub.client import HubClient
     from llmchat.hub.config import HubConfig
@@ -57,6 +58,21 @@ class Downloads:
         # Nothing phones home: huggingface_hub reads this where we use it.
         self._environ = {**environ, "HF_HUB_DISABLE_TELEMETRY": "1"}
         self._models = models
+        self._queue: Queue | None = None
+
+    @property
+    def queue(self) -> "Queue":
+        """Downloads one after another, for faces that stay: start, pause, resume, cancel."""
+        from llmchat.core.queueing import Queue
+
+        if self._queue is None:
+            self._queue = Queue(self.pull, self.discard)
+        return self._queue
+
+    def close(self) -> None:
+        """Stop what the queue pulls; what has come stays."""
+        if self._queue is not None:
+            self._queue.close()
 
     def plan(
         self,
@@ -126,6 +142,25 @@ class Downloads:
             with self._client() as client:
                 pull(client, folder, plan, on_progress, stop, limit)
         return self._models.resolve(plan.name)
+
+    def check_space(self, plans: Sequence[DownloadPlan]) -> None:
+        """Refuse plans that do not fit on the disk together, before the first byte.
+
+        Raises:
+            HubError: with both numbers.
+        """
+        from llmchat.hub.cache import require_space
+
+        files = {(plan.repo, f.digest): f for plan in plans for f in plan.files}
+        require_space(self._models.hub_cache, sum(max(0, f.size - f.here) for f in files.values()))
+
+    def discard(self, plan: DownloadPlan) -> None:
+        """Throw away what came of a plan's files that are not whole; nobody else's download."""
+        from llmchat.hub.cache import RepoFolder
+
+        folder = RepoFolder(self._models.hub_cache, plan.repo)
+        for file in plan.files:
+            folder.discard(file.digest)
 
     def _unknown(self, ref: str) -> NotFound:
         near = finding.missing(ref, [], dict.fromkeys(shortnames.shipped(), "")).values.get(

@@ -5,6 +5,7 @@ the turns, saves what they have, lets go of the models and closes the store. No 
 program, or a test, has as many as it makes.
 """
 
+import asyncio
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -86,6 +87,7 @@ class Runtime:
             await self.chats.aclose()
         finally:
             try:
+                await asyncio.to_thread(self.downloads.close)
                 await self._sessions.aclose()
                 if self._engine is not None:
                     await self._engine.aclose()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from llmchat.errors import HubError, Interrupted
 from llmchat.hub.answers import GIT_SHA1, SHA256, safe_path
-from llmchat.hub.spans import bytes_here
+from llmchat.hub.spans import bytes_here, journal_of
 
 PART_SUFFIX = ".llmchat-part"
 _POLL = 0.1
@@ -60,6 +60,23 @@ class RepoFolder:
     def partial(self, digest: str) -> int:
         """Bytes of it that an earlier pull left."""
         return bytes_here(self.part(digest))
+
+    def discard(self, digest: str) -> None:
+        """Throw away the partial file, unless another process is at it.
+
+        Raises:
+            HubError: it cannot be removed.
+        """
+        part = self.part(digest)
+        lock = self._locks / f"{digest}.lock"
+        if not part.exists() or (held := _try_lock(lock)) is None:
+            return
+        try:
+            with writable(part):
+                part.unlink(missing_ok=True)
+                journal_of(part).unlink(missing_ok=True)
+        finally:
+            os.close(held)
 
     @contextmanager
     def locked(

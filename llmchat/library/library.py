@@ -52,16 +52,22 @@ def _short(model: Found, by_digest: Mapping[str, ShortName]) -> Found:
     return replace(model, name=entry.name, also=(*model.also, model.name))
 
 
-def _once(models: Iterable[Found]) -> Iterator[Found]:
-    """Without what an earlier store had already: the same content, or the same file."""
-    seen: set[tuple[str, ...]] = set()
+def _once(models: Iterable[Found]) -> list[Found]:
+    """The same content, or the same file, once: under its first name, the others still mean it."""
+    kept: list[Found] = []
+    places: dict[tuple[str, ...], int] = {}
     for model in models:
         keys = {tuple(os.path.realpath(path) for path in model.paths)}
         if model.digests:
             keys.add(model.digests)
-        if not keys & seen:
-            yield model
-        seen |= keys
+        place = next((places[key] for key in keys if key in places), len(kept))
+        if place == len(kept):
+            kept.append(model)
+        else:
+            first = kept[place]
+            kept[place] = replace(first, also=(*first.also, model.name, *model.also))
+        places |= dict.fromkeys(keys, place)
+    return kept
 
 
 def _named(models: Iterable[Found]) -> Iterator[Found]:

@@ -89,6 +89,15 @@ def test_a_second_pull_fetches_nothing(hub, site):
     assert hub.count("cdn", "GET") == 1
 
 
+def test_one_content_under_two_names_is_one_model(hub, site):
+    content = gguf_bytes(5000)
+    for repo in ("o/first", "o/second"):
+        hub.put(repo, {FILE: content})
+    first, second = site.pull("o/first"), site.pull("o/second")
+    assert first == second == site.models.resolve("o/second:Q4_0")
+    assert [model.name for model in site.models.list()] == ["o/first:Q4_0"]
+
+
 def test_a_name_lost_between_file_and_link_is_made_again(hub, site):
     hub.put(REPO, {FILE: gguf_bytes(1000)})
     model = site.pull()

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from tests.hub.server import Fault
 from tests.hub.test_resume import Puller
 
 SIZE = 12_000_000
-EAGER = {"connections": 4, "step": 500_000, "grow_after": 0.01, "fast": 1e12}
+EAGER: dict[str, Any] = {"connections": 4, "step": 500_000, "grow_after": 0.01, "fast": 1e12}
 SLOW = Fault(rate=20e6)
 
 
