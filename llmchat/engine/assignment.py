@@ -46,6 +46,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     farewell: float = 10.0
     """From stopping the backend to leaving without it."""
     connections: int = 256
+    challenge: float = 10.0
+    """A TCP client that does not prove itself for this long is let go."""
 
 
 class Assignment(Struct, frozen=True, kw_only=True):

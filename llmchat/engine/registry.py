@@ -23,6 +23,7 @@ from importlib import metadata
 from pathlib import Path
 
 import llmchat
+from llmchat.engine import transport
 from llmchat.paths import ensure_private
 
 DEATHS_WINDOW = 60.0
@@ -30,7 +31,6 @@ DEATHS_ALLOWED = 3
 SLOTS = 4
 """Workers of one model at once: those after the first have other wants, and room."""
 _SOCKET = ".sock"
-_BACKLOG = 128
 
 
 @lru_cache(maxsize=1)
@@ -88,8 +88,10 @@ class Death:
 class Registry:
     """The run folder. Every call looks at the disk: other processes change it at any time."""
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, *, tcp: bool = False) -> None:
+        """`tcp`: new workers listen on loopback (transport.py); others are found as they are."""
         self.run = run
+        self._tcp = tcp
 
     def prepare(self) -> None:
         """Make the run folder, ours alone.
@@ -132,15 +134,7 @@ class Registry:
         """A new listening socket in place of a stale one. Only under the lock."""
         path = self.socket_path(name)
         path.unlink(missing_ok=True)
-        sock = socket.socket(socket.AF_UNIX)
-        try:
-            sock.bind(str(path))
-            path.chmod(0o600)
-            sock.listen(_BACKLOG)
-        except OSError:
-            sock.close()
-            raise
-        return sock
+        return transport.listen(path, tcp=self._tcp)
 
     def remove_stale(self, name: str) -> bool:
         """Unlink a socket whose worker is gone; False if somebody holds the lock."""

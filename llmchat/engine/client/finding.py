@@ -16,6 +16,7 @@ from llmchat.engine.client.link import Link
 from llmchat.engine.client.starting import Child
 from llmchat.engine.protocol import Hello, ProtocolError
 from llmchat.engine.registry import Registry, digest
+from llmchat.engine.transport import wants_tcp
 from llmchat.errors import EngineError, WorkerDied
 from llmchat.paths import Places
 from llmchat.text import say
@@ -50,7 +51,7 @@ class Finder:
         self._places = places
         self._starter = starter
         self._children: dict[str, Child] = {}
-        self.registry = Registry(places.run)
+        self.registry = Registry(places.run, tcp=wants_tcp(starter.environ))
         self.ended_by_us: set[int] = set()
         """Pids that were made to leave: no deaths to count."""
 

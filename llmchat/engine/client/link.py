@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
+from llmchat.engine.client.dialing import dial
 from llmchat.engine.protocol import (
     HEADER_BYTES,
     Event,
@@ -62,11 +63,8 @@ class Link:
     @classmethod
     async def connect(cls, path: Path, autopsy: Autopsy) -> "Link | None":
         """A link to whoever listens at `path`; None if nobody does."""
-        try:
-            reader, writer = await asyncio.open_unix_connection(path)
-        except (FileNotFoundError, ConnectionError):
-            return None
-        return cls(reader, writer, autopsy)
+        streams = await dial(path)
+        return None if streams is None else cls(*streams, autopsy)
 
     @property
     def alive(self) -> bool:

@@ -20,10 +20,12 @@ from llmchat.engine.protocol import (
     Failed,
     Finished,
     PromptProgress,
+    ProtocolError,
     Queued,
     frame_length,
 )
 from llmchat.engine.shell.outbox import Outbox
+from llmchat.engine.transport import Challenge
 
 _READ = 256 * 1024
 _SEND = 256 * 1024
@@ -44,7 +46,13 @@ class Connection:
     """A socket with its buffers. Non-blocking."""
 
     def __init__(
-        self, number: int, sock: socket.socket, outbox: Outbox, *, ended: Callable[[], None]
+        self,
+        number: int,
+        sock: socket.socket,
+        outbox: Outbox,
+        *,
+        ended: Callable[[], None],
+        challenge: Challenge | None = None,
     ) -> None:
         self.number = number
         self.sock = sock
@@ -52,9 +60,11 @@ class Connection:
         self.client = ""
         """What Hello said; empty before it, and for those who only ask for the status."""
         self.greeted = False
+        self.opened = 0.0
         self.last_sent = 0.0
         """When the client last read something, or had nothing to read."""
         self._ended = ended
+        self._challenge = challenge
         self._in = bytearray()
         self._out = bytearray()
         self._lock = threading.Lock()
@@ -125,15 +135,29 @@ class Connection:
         """The whole frames read so far, without their lengths.
 
         Raises:
-            ProtocolError: a length that no frame has.
+            ProtocolError: a length that no frame has, or the other side does not know the key.
         """
-        while len(self._in) >= HEADER_BYTES:
+        if not self.trusted:
+            self._meet_challenge()
+        while self.trusted and len(self._in) >= HEADER_BYTES:
             length = frame_length(bytes(self._in[:HEADER_BYTES]))
             if len(self._in) < HEADER_BYTES + length:
                 return
             body = bytes(self._in[HEADER_BYTES : HEADER_BYTES + length])
             del self._in[: HEADER_BYTES + length]
             yield body
+
+    @property
+    def trusted(self) -> bool:
+        """Its requests may be read."""
+        return self._challenge is None or self._challenge.passed
+
+    def _meet_challenge(self) -> None:
+        assert self._challenge is not None
+        try:
+            self._out += self._challenge.take(self._in)
+        except PermissionError as error:
+            raise ProtocolError("engine.bad_frame", reason="wrong key") from error
 
     def send(self, now: float) -> bool:
         """Write what is due and the client takes. False = the client is gone."""
@@ -181,7 +205,7 @@ class Connection:
 
 
 def own_uid(sock: socket.socket) -> bool:
-    """Whether the other end is this user."""
+    """Whether the other end of a Unix socket is this user."""
     try:
         return peer_uid(sock) == os.getuid()
     except OSError:

@@ -25,10 +25,25 @@ from llmchat.engine.shell.inference import Inference
 from llmchat.engine.shell.keepalive import KeepAlive
 from llmchat.engine.shell.outbox import Outbox
 from llmchat.engine.shell.reception import Reception
+from llmchat.engine.transport import Challenge, read_address
 
 _NO_DESCRIPTOR = 0.05
 _WATCH = 1.0
 """How often to look at what only time changes: a client that does not read, a stuck backend."""
+
+
+def _secret(listener: socket.socket, path: Path) -> bytes:
+    """The key that clients must know; none is needed on a Unix socket.
+
+    Raises:
+        OSError: the file with the key is gone: nobody could connect.
+    """
+    if listener.family == socket.AF_UNIX:
+        return b""
+    address = read_address(path)
+    if address is None:
+        raise OSError(f"no key in {path.name}")
+    return address.secret
 
 
 class Shell:
@@ -49,6 +64,7 @@ class Shell:
         self._reception = Reception(self)
         self._listener = listener
         self._path = Path(assignment.run) / f"{assignment.name}.sock"
+        self._secret = _secret(listener, self._path)
         self._inode = self._find_inode()
         self._selector = selectors.DefaultSelector()
         self._posted: deque[Callable[[], None]] = deque()
@@ -114,6 +130,7 @@ class Shell:
             self.keep_alive.leaves_at(busy=self.busy),
             self._orphaned_at(),
             min((c.look_at(now) for c in self.connections.values()), default=math.inf),
+            self._distrusted_at(),
             now + _WATCH if self._unsent() or self._abandoned() else math.inf,
         )
         return min(3600.0, max(0.0, until - now))
@@ -137,14 +154,23 @@ class Shell:
         except OSError:
             time.sleep(_NO_DESCRIPTOR)  # none left: nothing to do but wait for one
             return
-        if len(self.connections) >= self.limits.connections or not own_uid(sock):
+        unix = self._listener.family == socket.AF_UNIX
+        if len(self.connections) >= self.limits.connections or (unix and not own_uid(sock)):
             sock.close()
             return
+        if not unix:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setblocking(False)
         self._numbers += 1
         outbox = Outbox(self.limits.outbox_bytes, self.wake)
-        connection = Connection(self._numbers, sock, outbox, ended=self._request_ended)
-        connection.last_sent = time.monotonic()
+        connection = Connection(
+            self._numbers,
+            sock,
+            outbox,
+            ended=self._request_ended,
+            challenge=None if unix else Challenge(self._secret),
+        )
+        connection.opened = connection.last_sent = time.monotonic()
         self.connections[connection.number] = connection
         self._selector.register(
             sock, selectors.EVENT_READ, lambda events: self._serve_one(connection, events)
@@ -267,7 +293,16 @@ class Shell:
             self.inference.stop()
         self.wake()
 
+    def _distrusted_at(self) -> float:
+        """When the first client that does not prove itself will be let go."""
+        strangers = (c.opened for c in self.connections.values() if not c.trusted)
+        return min(strangers, default=math.inf) + self.limits.challenge
+
     def _look_around(self, now: float) -> None:
+        if now >= self._distrusted_at():
+            for connection in [c for c in self.connections.values() if not c.trusted]:
+                if now >= connection.opened + self.limits.challenge:
+                    self.drop(connection)
         if self._leaving is not None:
             return
         if now >= self._next_check:

@@ -1,4 +1,5 @@
-"""Every engine that the contract holds for: over the scripted worker, and over the real one."""
+"""Every engine that the contract holds for: over the scripted worker and the real one, each
+on a Unix socket and on loopback TCP."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,7 +12,12 @@ from llmchat.values import ModelFile, Wants
 from tests import models
 from tests.engine.conftest import MakeEngine
 
-KINDS = ["scripted", pytest.param("real", marks=pytest.mark.model)]
+KINDS = [
+    "scripted",
+    "scripted-tcp",
+    pytest.param("real", marks=pytest.mark.model),
+    pytest.param("real-tcp", marks=[pytest.mark.model, pytest.mark.torture]),
+]
 
 
 @pytest.fixture(params=KINDS)
@@ -20,13 +26,15 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def engine(kind: str, make_engine: MakeEngine) -> LocalEngine:
-    return make_engine("rate=500" if kind == "scripted" else None)
+def engine(kind: str, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch) -> LocalEngine:
+    if kind.endswith("-tcp"):
+        monkeypatch.setenv("LLMCHAT_TRANSPORT", "tcp")
+    return make_engine("rate=500" if kind.startswith("scripted") else None)
 
 
 @pytest.fixture
 def model(kind: str) -> ModelFile:
-    if kind == "scripted":
+    if kind.startswith("scripted"):
         return ModelFile(name="test:model", path="/nowhere.gguf", identity="a1" * 32, size=1)
     path: Path = models.starter()
     return ModelFile(
