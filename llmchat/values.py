@@ -219,6 +219,13 @@ class Message(Struct, frozen=True, kw_only=True):
         return "".join(part.text for part in self.parts if part.kind == "thinking")
 
 
+class Constraint(Struct, frozen=True, kw_only=True):
+    """What a reply must obey: a JSON schema, a regex, or a grammar (Lark's form or llama.cpp's)."""
+
+    kind: Literal["json_schema", "regex", "lark", "gbnf"]
+    text: str
+
+
 class ChatSettings(
     Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
 ):
@@ -239,6 +246,8 @@ class ChatSettings(
     ignore_eos: bool | None = None
     """Go on past the model's own end, up to `max_tokens`: for measuring (`run --ignore-eos`)."""
     context_policy: Literal["stop", "drop-middle", "rolling", "ask"] | None = None
+    constraint: Constraint | None = None
+    """Belongs to one message: flags and `once` set it, no file does."""
     keep_alive: float | None = None
     """Seconds; 0 = leave with the last client, -1 = never leave."""
 

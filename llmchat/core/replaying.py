@@ -203,6 +203,7 @@ def _request(stored: _Stored, values: ChatSettings) -> protocol.Generate:
         max_tokens=max_tokens,
         stop=values.stop or (),
         ignore_eos=bool(values.ignore_eos),
+        constraint=values.constraint,
     )
 
 

@@ -233,6 +233,7 @@ class Turn:
             max_tokens=values.max_tokens,
             stop=values.stop or (),
             ignore_eos=bool(values.ignore_eos),
+            constraint=values.constraint,
         )
         return request, left_out
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from llmchat.cli.answering import Follower, answer_of, say_figures
 from llmchat.cli.choosing import find_or_fetch, pick, pick_chat
+from llmchat.cli.constraining import constraint_of, constraint_options
 from llmchat.cli.options import answer_options, load_options, settings_of
 from llmchat.cli.output import answer_json, is_terminal, note
 from llmchat.cli.parameters import ChatId, ModelName, PersonaName
@@ -72,6 +73,7 @@ class ModelThenPrompt(ModelName):
 @click.option("--json", "as_json", is_flag=True, help=say("cli.opt_json"))
 @click.option("--raw", is_flag=True, help=say("cli.opt_raw"))
 @click.option("--stats", "--verbose", "stats", is_flag=True, help=say("cli.opt_stats"))
+@constraint_options
 @answer_options
 @load_options
 def run(**given: Any) -> int:  # noqa: ANN401 - click hands over three dozen flags by name
@@ -194,7 +196,7 @@ def _flags(given: dict[str, Any]) -> ChatSettings:
         flags = replace(flags, persona=persona.name)
     if given["think"] is not None:
         flags = replace(flags, thinking=THINKING.get(given["think"], given["think"]))
-    return flags
+    return replace(flags, constraint=constraint_of(given))
 
 
 def _open_screen(ask: Ask) -> int:
@@ -205,6 +207,8 @@ def _open_screen(ask: Ask) -> int:
         raise UsageError("cli.no_prompt")
     if ask.given["no_save"]:
         raise UsageError("cli.no_save_needs_prompt")
+    if ask.flags.constraint is not None:
+        raise UsageError("cli.constraint_needs_prompt")
     chat = asyncio.run(_chat_id(ask.given["resume"])) if ask.old_chat else None
     model = find_or_fetch(ask.model).name if ask.model else None
     if model is None and chat is None and open_models().default() is None:

@@ -59,7 +59,6 @@ from llmchat.engine.protocol.prompt import (
 from llmchat.engine.protocol.requests import (
     PROTOCOL_VERSION,
     Cancel,
-    Constraint,
     Count,
     Embed,
     Generate,
@@ -75,6 +74,7 @@ from llmchat.engine.protocol.requests import (
     StatusRequest,
     Tokenize,
 )
+from llmchat.values import Constraint
 
 __all__ = [
     "HEADER_BYTES",

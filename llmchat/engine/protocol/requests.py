@@ -5,16 +5,9 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from llmchat.engine.protocol.prompt import Prompt
-from llmchat.values import Sampling, Wants
+from llmchat.values import Constraint, Sampling, Wants
 
 PROTOCOL_VERSION: Final = 1
-
-
-class Constraint(Struct, frozen=True, kw_only=True):
-    """A grammar the reply must obey."""
-
-    kind: Literal["json_schema", "regex", "lark", "gbnf"]
-    text: str
 
 
 class Hello(Struct, frozen=True, kw_only=True, tag="hello"):
