@@ -89,6 +89,14 @@ def load_options(command: Command) -> Command:
     return _options(WANTS, command)
 
 
+FIT = ("n_ctx", "cache_type_k", "cache_type_v", "n_gpu_layers")
+
+
+def fit_options(command: Command) -> Command:
+    """Add the flags that change what a model takes."""
+    return _options({field: WANTS[field] for field in FIT}, command)
+
+
 def answer_options(command: Command) -> Command:
     """Add the flags that say how a model is asked."""
     command = click.option(

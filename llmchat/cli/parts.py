@@ -16,7 +16,9 @@ from llmchat.paths import find_places
 from llmchat.values import NOTHING_SET, ChatSettings
 
 if TYPE_CHECKING:
+    from llmchat.core.discovery import Discovery
     from llmchat.core.downloads import Downloads
+    from llmchat.core.fitting import Fits
     from llmchat.core.runtime import Runtime
 
 Result = TypeVar("Result")
@@ -47,6 +49,22 @@ def open_downloads() -> "Downloads":
     from llmchat.core.downloads import Downloads
 
     return Downloads(places=find_places(), environ=os.environ, models=open_models())
+
+
+def open_discovery() -> "Discovery":
+    """Questions to the hub."""
+    from llmchat.core.discovery import Discovery
+
+    return Discovery(environ=os.environ, models=open_models())
+
+
+def open_fits() -> "Fits":
+    """Judgements of what fits this machine."""
+    from llmchat.core.fitting import Fits
+    from llmchat.engine.machine import find_devices
+
+    discovery = open_discovery()
+    return Fits(models=open_models(), devices=lambda: find_devices(os.environ), discovery=discovery)
 
 
 def open_runtime(face: str, *, flags: ChatSettings = NOTHING_SET, save: bool = True) -> "Runtime":

@@ -18,6 +18,8 @@ from llmchat.text import say
 COMMANDS = {
     "run": "llmchat.cli.commands.run:run",
     "pull": "llmchat.cli.commands.pull:pull",
+    "search": "llmchat.cli.commands.search:search",
+    "fit": "llmchat.cli.commands.fit:fit",
     "list": "llmchat.cli.commands.list:list_models",
     "show": "llmchat.cli.commands.show:show",
     "rm": "llmchat.cli.commands.rm:rm",
@@ -42,6 +44,7 @@ ALIASES = {
     "inspect": "show",
     "unload": "stop",
     "logs": "chats",
+    "find": "search",
 }
 """Names that people have in their fingers from other programs."""
 

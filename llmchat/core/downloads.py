@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from llmchat.core.models import Models
 from llmchat.errors import HubError, Interrupted, NotFound, UsageError
 from llmchat.hub.plan import DownloadPlan, PlannedFile, Progress, Stage, Wheel
-from llmchat.library import finding, shortnames, variants
+from llmchat.library import finding, variants
 from llmchat.library.references import Reference, parse_reference
 from llmchat.library.shortnames import ShortName
 from llmchat.paths import Places, ensure_private
@@ -93,13 +93,13 @@ class Downloads:
             Interrupted: `stop` was set; that is heard at once.
         """
         options = _Options(revision, projector, drafter, stop or threading.Event())
-        target = self._models.aliases.get(ref, ref)
+        target = finding.unalias(ref, self._models.aliases)
         reference = parse_reference(target)
         if reference.kind == "file":
             raise UsageError("hub.is_a_file", ref=ref)
         if reference.kind == "repo":
             return self._plan_repository(reference, options)
-        entry = shortnames.shipped().get(reference.word.casefold())
+        entry = self._models.shortnames.get(reference.word.casefold())
         if entry is None:
             raise self._unknown(ref)
         if entry.sha256 and not reference.selector:
@@ -163,7 +163,7 @@ class Downloads:
             folder.discard(file.digest)
 
     def _unknown(self, ref: str) -> NotFound:
-        near = finding.missing(ref, [], dict.fromkeys(shortnames.shipped(), "")).values.get(
+        near = finding.missing(ref, [], dict.fromkeys(self._models.shortnames, "")).values.get(
             "near"
         )
         return NotFound("hub.unknown_near" if near else "hub.unknown", ref=ref, near=near)

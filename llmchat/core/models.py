@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmchat.errors import LlmchatError, ModelFileError
+from llmchat.errors import ConfigError, LlmchatError, ModelFileError, NotFound
 from llmchat.library import finding, removal, shortnames
 from llmchat.library.identities import Identities
 from llmchat.library.library import Library
@@ -64,6 +64,15 @@ class Models:
         """The user's own names for models."""
         return self._aliases
 
+    @property
+    def shortnames(self) -> Mapping[str, ShortName]:
+        """Words that stand for a model: ours, and the user's `shortnames.toml` over them.
+
+        Raises:
+            ConfigError: the user's file cannot be used.
+        """
+        return shortnames.table_of(self.places.config / "shortnames.toml")
+
     def list(self) -> list[ModelFile]:
         """Every runnable model on this disk, by name. Partial downloads are none."""
         found = self._library().scan()
@@ -82,7 +91,7 @@ class Models:
             NotFound: none or several; the sentence lists the near names.
             UsageError: no reference at all. ModelFileError: a path to something else.
         """
-        return self._file(finding.find(ref, self._library().scan(), self._aliases))
+        return self._file(self._find(ref))
 
     def default(self) -> ModelFile | None:
         """The configured default, else the last used, else the only one there is."""
@@ -90,7 +99,7 @@ class Models:
         for name in (self._default_model, self._last_used()):
             if name:
                 try:
-                    return self._file(finding.find(name, found, self._aliases))
+                    return self._file(self._find(name, found))
                 except LlmchatError:
                     continue  # gone since: the next rule decides
         return self._file(found[0]) if len(found) == 1 else None
@@ -111,7 +120,7 @@ class Models:
         Raises:
             NotFound: see `resolve`. ModelFileError: it lies in another program's store.
         """
-        found = finding.find(ref, self._library().scan(), self._aliases)
+        found = self._find(ref)
         return removal.plan_removal(found, self.hub_cache)
 
     def remove(self, ref: str) -> Removal:
@@ -138,6 +147,25 @@ class Models:
         """Unload one; False when it is busy and `force` is not set."""
         return await self._running().stop(pid, force=force)
 
+    def _table(self) -> Mapping[str, ShortName]:
+        """The short names that can be used; a listing does not fail over the user's file."""
+        try:
+            return self.shortnames
+        except ConfigError:
+            return shortnames.shipped()
+
+    def _find(self, ref: str, found: "Sequence[Found] | None" = None) -> "Found":
+        models = self._library().scan() if found is None else found
+        try:
+            table = self.shortnames
+        except ConfigError as problem:
+            # A broken table stands in the way of the words in it, and of nothing else.
+            try:
+                return finding.find(ref, models, self._aliases, shortnames.shipped())
+            except NotFound:
+                raise problem from None
+        return finding.find(ref, models, self._aliases, table)
+
     def _library(self) -> Library:
         return Library(
             hub_cache=self.hub_cache,
@@ -145,7 +173,7 @@ class Models:
             ollama=find_ollama(self.environ),
             llama_cpp=find_llama_cpp(self.environ),
             folders=self._folders,
-            shortnames=shortnames.shipped(),
+            shortnames=self._table(),
         )
 
     def _listed(self, found: "Found") -> ModelFile | None:

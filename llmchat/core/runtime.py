@@ -8,15 +8,17 @@ program, or a test, has as many as it makes.
 import asyncio
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from llmchat.config.personas import told_once
 from llmchat.core.chats import Chats
 from llmchat.core.downloads import Downloads
 from llmchat.core.models import Models
 from llmchat.core.replaying import Replays
+from llmchat.core.savedstates import SavedStates
 from llmchat.core.sessions import Sessions
 from llmchat.core.settings import SettingsService
 from llmchat.core.storing import StoreThread
@@ -24,6 +26,11 @@ from llmchat.engine.session import Engine
 from llmchat.paths import Places
 from llmchat.store.store import Store, memory_store, open_store
 from llmchat.values import NOTHING_SET, ChatSettings, ModelFile
+
+if TYPE_CHECKING:
+    from llmchat.core.discovery import Discovery
+    from llmchat.core.fitting import Fits
+    from llmchat.store.speeds import Speed
 
 
 class Runtime:
@@ -66,6 +73,7 @@ class Runtime:
             notice=self.notices.append,
             used=self._note_model,
             asked=self._forget_deaths_by_hand,
+            states=SavedStates(places),
         )
         self.replays = Replays(self._storage, self.models, self._sessions)
 
@@ -99,6 +107,31 @@ class Runtime:
         fresh, self._told = self.notices[self._told :], len(self.notices)
         return fresh
 
+    @cached_property
+    def discovery(self) -> "Discovery":
+        """Questions to the hub; nothing of it is loaded before the first."""
+        from llmchat.core.discovery import Discovery
+
+        return Discovery(environ=self._environ, models=self.models)
+
+    @cached_property
+    def fits(self) -> "Fits":
+        """Judgements of what fits this machine."""
+        from llmchat.core.fitting import Fits
+        from llmchat.engine.machine import find_devices
+
+        return Fits(
+            models=self.models,
+            devices=lambda: find_devices(self._environ),
+            discovery=self.discovery,
+        )
+
+    async def speeds(self) -> "dict[str, Speed]":
+        """How fast each model wrote here, by its identity: what was measured, not guessed."""
+        from llmchat.store.speeds import speeds
+
+        return await self._storage.call(speeds, self._storage.store.db)
+
     def _open_store(self) -> Store:
         if not self._save:
             return memory_store(self._face)
@@ -109,7 +142,12 @@ class Runtime:
             # Sockets and processes: what a listing of conversations never needs.
             from llmchat.engine.client.engine import LocalEngine
 
-            self._engine = LocalEngine(self._places, face=self._face, environ=self._environ)
+            self._engine = LocalEngine(
+                self._places,
+                face=self._face,
+                environ=self._environ,
+                kv_budget=self.settings.kv_cache_disk if self._save else None,
+            )
         return self._engine
 
     def forget_deaths(self, model: ModelFile) -> None:

@@ -76,8 +76,15 @@ class Placed(Struct, frozen=True):
     fits: bool
 
 
-def place(devices: Sequence[Device], wants: Wants, model: Model, measure: Measure) -> Placed:
-    """The best try: as many layers on GPUs as fit, then as large a pool as fits.
+def place(
+    devices: Sequence[Device],
+    wants: Wants,
+    model: Model,
+    measure: Measure,
+    *,
+    widen: bool = True,
+) -> Placed:
+    """The best try: as many layers on GPUs as fit, then (`widen`) as large a pool as fits.
 
     A mixture of experts keeps all layers on the GPU and gives experts to the CPU first: attention
     and KV cache gain most there.
@@ -87,7 +94,7 @@ def place(devices: Sequence[Device], wants: Wants, model: Model, measure: Measur
         placed = search.layers(n_ctx)
         if placed.fits:
             break
-    return search.widen(placed)
+    return search.widen(placed) if widen else placed
 
 
 def contexts(wants: Wants, model: Model) -> list[int]:
@@ -99,6 +106,26 @@ def contexts(wants: Wants, model: Model) -> list[int]:
     while sizes[-1] // 2 >= SMALLEST_CTX:
         sizes.append(sizes[-1] // 2)
     return sizes
+
+
+class Batches(Struct, frozen=True, kw_only=True):
+    """How many tokens and sequences a context works on at once."""
+
+    n_batch: int
+    n_ubatch: int
+    n_seq_max: int
+
+
+def batches(choice: Try, wants: Wants, model: Model) -> Batches:
+    """What a try's context is opened with; larger batches where a GPU computes."""
+    on_gpu = choice.n_gpu_layers > 0
+    cells = choice.n_ctx * choice.pool
+    n_batch = max(32, min(wants.n_batch or (2048 if on_gpu else 512), cells))
+    return Batches(
+        n_batch=n_batch,
+        n_ubatch=max(32, min(wants.n_ubatch or 512, n_batch)),
+        n_seq_max=N_SEQ_MAX_STATEFUL if model.stateful else N_SEQ_MAX,
+    )
 
 
 class _Search:

@@ -122,9 +122,7 @@ class HubClient:
             found += [file for entry in page if (file := repo_file(entry))]
             if following is None:
                 return found
-            url = urljoin(url, following)
-            if _origin(url) != self._origin:
-                raise bad_answer("Link", following)
+            url = self._next(url, following)
         raise HubError("hub.too_many_files", repo=repo, limit=MAX_ENTRIES)
 
     def body(self, tail: str, repo: str) -> tuple[bytes, str | None]:
@@ -139,10 +137,7 @@ class HubClient:
         body, following = self._json(url, repo)
         if following is None:
             return body, None
-        target = urljoin(url, following)
-        if _origin(target) != self._origin or not target.startswith(self.config.endpoint + "/"):
-            raise bad_answer("Link", following)
-        return body, target.removeprefix(self.config.endpoint)
+        return body, self._next(url, following).removeprefix(self.config.endpoint)
 
     def locate(self, repo: str, commit: str, path: str, *, timeout: float | None = None) -> Located:
         """Ask where a file's bytes are, and what the hub says they are.
@@ -246,6 +241,17 @@ class HubClient:
                 following = _NEXT.search(answer.headers.get("link", ""))
                 return _bounded(answer), following[1] if following else None
         raise bad_answer("redirects", url)
+
+    def _next(self, url: str, following: str) -> str:
+        """The address of the next page: on this endpoint, or it is none."""
+        try:
+            target = urljoin(url, following)
+            here = _origin(target) == self._origin
+        except ValueError as error:
+            raise bad_answer("Link", following) from error
+        if not here or not target.startswith(f"{self.config.endpoint}/"):
+            raise bad_answer("Link", following)
+        return target
 
     def _target(self, url: str, location: str | None) -> str:
         """Where a redirect leads, if we may go there."""

@@ -8,27 +8,39 @@ import difflib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from llmchat.errors import ModelFileError, NotFound
 from llmchat.library.found import Found, is_gguf, shard_siblings, total_size
 from llmchat.library.references import Reference, parse_reference
+from llmchat.library.shortnames import ShortName
 from llmchat.library.variants import label_of
 
 _SHOWN = 8
+NO_SHORT_NAMES: Final[Mapping[str, ShortName]] = {}
 
 
-def find(text: str, models: Sequence[Found], aliases: Mapping[str, str]) -> Found:
+def find(
+    text: str,
+    models: Sequence[Found],
+    aliases: Mapping[str, str],
+    shortnames: Mapping[str, ShortName] = NO_SHORT_NAMES,
+) -> Found:
     """The model that `text` names.
 
     Raises:
         UsageError: `text` is no reference. ModelFileError: a path to something else.
         NotFound: none, or more than one.
     """
-    target = _unalias(text, aliases)
+    target = unalias(text, aliases)
     reference = parse_reference(target)
     if reference.kind == "file":
         return at_path(reference.path, models)
-    for match in (_exact, _in_repository, _part):
+    exact = _exact(reference, target, models)
+    if not exact:
+        # A short name means its repository, also when a name here contains the word.
+        reference = expand(reference, shortnames)
+    for match in (lambda *_: exact, _in_repository, _part):
         found = match(reference, target, models)
         if len(found) == 1:
             return found[0]
@@ -36,6 +48,20 @@ def find(text: str, models: Sequence[Found], aliases: Mapping[str, str]) -> Foun
             names = ", ".join(model.name for model in found[:_SHOWN])
             raise NotFound("library.several", ref=text, names=names)
     raise missing(text, models, aliases)
+
+
+def expand(reference: Reference, shortnames: Mapping[str, ShortName]) -> Reference:
+    """A word of the table as the repository and variant that it stands for."""
+    entry = shortnames.get(reference.word.casefold()) if reference.kind == "word" else None
+    if entry is None:
+        return reference
+    return Reference(
+        text=reference.text,
+        kind="repo",
+        repo=entry.repo,
+        selector=reference.selector or entry.selector or entry.file,
+        revision=entry.revision,
+    )
 
 
 def missing(text: str, models: Sequence[Found], aliases: Mapping[str, str]) -> NotFound:
@@ -48,8 +74,11 @@ def missing(text: str, models: Sequence[Found], aliases: Mapping[str, str]) -> N
     return NotFound("library.missing", ref=text)
 
 
-def _unalias(text: str, aliases: Mapping[str, str]) -> str:
-    """Follow aliases; one that leads back to itself ends where it was met again."""
+def unalias(text: str, aliases: Mapping[str, str]) -> str:
+    """Follow aliases, whatever their case; one that leads back to itself ends there.
+
+    The one place that says what an alias means: resolving, planning and asking a hub agree.
+    """
     folded = {alias.casefold(): target for alias, target in aliases.items()}
     seen: set[str] = set()
     while (name := text.strip().casefold()) in folded and name not in seen:

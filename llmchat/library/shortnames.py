@@ -48,6 +48,15 @@ def shipped() -> Mapping[str, ShortName]:
     return read_table(Path(__file__).with_name("shortnames.toml"))
 
 
+def table_of(own: Path) -> Mapping[str, ShortName]:
+    """The program's table with the user's file over it; without a file, the program's alone.
+
+    Raises:
+        ConfigError: the user's file cannot be read, or an entry says something impossible.
+    """
+    return shipped() if not own.is_file() else {**shipped(), **read_table(own)}
+
+
 def starter() -> ShortName:
     """The model that runs on every machine: the first of the program's own table."""
     return next(iter(shipped().values()))

@@ -39,6 +39,12 @@ class Variant:
     """False when a shard is missing."""
 
     @property
+    def missing(self) -> int:
+        """How many shards are not here; 0 for a whole variant."""
+        shard = SHARD.fullmatch(re.sub(r"\.gguf$", "", self.files[0], flags=re.IGNORECASE))
+        return max(0, int(shard["count"]) - len(self.files)) if shard else 0
+
+    @property
     def bits(self) -> int:
         """Bits a weight that the label speaks of; 0 when it says nothing."""
         return bits_of(self.label)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llmchat.cli.amounts import size
+from llmchat.cli.amounts import count, size
 from llmchat.cli.output import answer, answer_json, table
 from llmchat.cli.parameters import ModelName
 from llmchat.cli.parts import open_models
@@ -52,7 +52,7 @@ def _facts(described: "ModelDescription") -> list[tuple[str, str]]:
         ("name", file.name),
         ("title", about.name),
         ("architecture", about.architecture),
-        ("parameters", _count(about.parameters)),
+        ("parameters", count(about.parameters)),
         ("quantization", about.quantization),
         ("size", size(file.size)),
         ("context", str(about.n_ctx_train or "")),
@@ -65,14 +65,6 @@ def _facts(described: "ModelDescription") -> list[tuple[str, str]]:
         ("identity", file.identity),
     ]
     return [(say(f"cli.show_{label}"), value) for label, value in rows if value]
-
-
-def _count(parameters: int) -> str:
-    """`134.5M`, as models are called."""
-    for unit, weight in (("T", 10**12), ("B", 10**9), ("M", 10**6), ("K", 10**3)):
-        if parameters >= weight:
-            return f"{parameters / weight:.1f}{unit}"
-    return str(parameters or "")
 
 
 def _tensors(file: ModelFile) -> "Iterator[Tensor]":
