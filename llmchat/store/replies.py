@@ -6,10 +6,12 @@ cost does not grow with the reply.
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct
 
+from llmchat.errors import StoreError
 from llmchat.store import rows
 from llmchat.store.conversations import Conversations
 from llmchat.store.database import Database
@@ -209,11 +211,14 @@ class Replies:
         return len(left)
 
     def close(self) -> None:
-        """Give the owner's name up. Replies that still stream become recoverable by anyone."""
+        """Give the owner's name up. Replies that still stream become recoverable by anyone.
+
+        A disk that takes nothing keeps the row: whoever opens the store next removes it.
+        """
         if self._owner is None:
             return
         try:
-            with self._db.transaction():
+            with suppress(StoreError), self._db.transaction():
                 self._db.write(
                     """DELETE FROM owner WHERE id = ?1 AND NOT EXISTS
                         (SELECT 1 FROM message WHERE status = 'streaming' AND owner = ?1)""",
