@@ -104,7 +104,27 @@ def open_store(path: Path, locks: Path, *, face: str) -> Store:
     except (StoreError, ConfigError) as error:
         if error.key == "store.corrupt":
             return _start_anew(path, locks, face)
+        if isinstance(error, StoreError) and (store := _only_read(path, locks, face, error)):
+            return store
         return _in_memory(face, error)
+
+
+def _only_read(path: Path, locks: Path, face: str, refusal: StoreError) -> Store | None:
+    """A file that is whole, but beside which nothing can be made now: a disk that is full.
+
+    What is written goes on in memory (`aside.py`), for the reason that `refusal` gives.
+    """
+    wal = path.with_name(path.name + "-wal")
+    if not path.is_file() or (wal.exists() and wal.stat().st_size):
+        return None  # the newest words are in the log, which cannot be read without making a file
+    try:
+        db = connect(str(path), refusal=refusal, immutable=True)
+        if is_behind(db) or is_newer(db):
+            db.close()
+            return None
+        return Store(db, locks, face, [refusal.sentence])
+    except StoreError:
+        return None
 
 
 def _open_or_read(path: Path, locks: Path, face: str) -> Store:

@@ -181,6 +181,30 @@ async def test_a_real_disk_filled_while_chatting(small_disk, open_runtime):
     assert await texts(again, chat.id) == ["one", "one heard", "two", "two heard"]
 
 
+async def test_a_disk_that_is_full_at_the_start_shows_what_there_is_and_goes_on(
+    small_disk, places, open_runtime
+):
+    first = await open_runtime("rate=0;n_ctx=1000000")
+    chat = await first.chats.create()
+    await say(first, chat.id, "one")
+    await first.__aexit__(None, None, None)
+    filler = small_disk / "filler"
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    rt = await open_runtime("rate=0;n_ctx=1000000")
+    assert any("full" in notice for notice in rt.news())
+    await say(rt, chat.id, "two")
+    assert await texts(rt, chat.id) == ["one", "one heard", "two", "two heard"]
+    await rt.__aexit__(None, None, None)
+    (rescued,) = places.state.glob("llmchat-unsaved-*.json")
+    filler.unlink()
+    again = await open_runtime("")
+    done = await again.chats.import_(rescued.read_bytes())
+    (copy,) = done.conversations
+    assert await texts(again, copy.conversation.id) == ["one", "one heard", "two", "two heard"]
+
+
 async def test_a_store_that_is_only_read_refuses_with_its_reason(places, open_runtime):
     rt = await open_runtime("rate=0")
     chat = await rt.chats.create()
