@@ -28,14 +28,23 @@ LINE_PAUSE = 0.5
 def look_up(
     ref: str, *, revision: str = "", projector: bool = True, drafter: bool = False
 ) -> DownloadPlan:
-    """Ask what a pull of `ref` would fetch; Ctrl+C is heard at once.
+    """Ask what a pull of `ref` would fetch, and say why when `ref` names no variant.
+
+    Ctrl+C is heard at once.
 
     Raises:
         LlmchatError: see `Downloads.plan`. Interrupted: Ctrl+C.
     """
+    from llmchat.cli.selecting import choose, names_variant, say_fixed
+
     status(say("cli.looking_up", ref=ref))
     try:
-        return open_downloads().plan(ref, revision=revision, projector=projector, drafter=drafter)
+        exact = choose(ref, revision)
+        plan = open_downloads().plan(exact, revision=revision, projector=projector, drafter=drafter)
+        end_status()
+        if plan.source == "huggingface" and not names_variant(exact):
+            say_fixed(plan)
+        return plan
     except KeyboardInterrupt:
         raise Interrupted from None
     finally:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.program import run
+from tests.cli.program import LLMCHAT, run
 from tests.hub.conftest import gguf_bytes
 from tests.hub.server import Hub
+from tests.tty.terminal import Terminal
 from tests.written import Written, write
 
 SMALL = Written("llama", 4, 512, 1024, 8, 2, 64, vocab=2000)
@@ -132,6 +133,26 @@ def test_what_is_no_model_has_no_fit(hub: Hub, ref: str, code: int):
     done = run("fit", ref)
     assert (done.returncode, done.stdout) == (code, "")
     assert done.stderr
+
+
+def test_a_pipe_takes_the_fixed_variant_and_says_why(hub: Hub):
+    done = run("pull", "o/small-GGUF", "--dry-run")
+    assert "m-Q4_K_M.gguf" in done.stdout
+    assert "o/small-GGUF:Q4_K_M is what a pipe takes" in done.stderr
+    named = run("pull", "o/small-GGUF:q8_0", "--dry-run")
+    assert "pipe" not in named.stderr
+
+
+@pytest.mark.tty
+def test_a_terminal_takes_what_fits_and_says_why(hub: Hub):
+    with Terminal([LLMCHAT, "pull", "o/small-GGUF", "--dry-run"]) as terminal:
+        assert terminal.wait_exit(timeout=60) == 0
+        assert "the largest of its 2 variants that fits here" in terminal.text.replace("\n", "")
+        assert "m-Q8_0.gguf" in terminal.text
+    assert run("pull", "o/small-GGUF:Q4_K_M").returncode == 0
+    with Terminal([LLMCHAT, "pull", "o/small-GGUF"]) as terminal:
+        assert terminal.wait_exit(timeout=60) == 0
+        assert "already here" in terminal.text
 
 
 @pytest.mark.usefixtures("script")
