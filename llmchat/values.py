@@ -13,6 +13,8 @@ Role = Literal["system", "user", "assistant", "tool"]
 MessageStatus = Literal["complete", "streaming", "interrupted", "failed"]
 FinishReason = Literal["stop", "length", "context", "cancelled", "tool_calls"]
 PartKind = Literal["text", "thinking", "tool_call", "tool_result", "image", "file"]
+ContextPolicy = Literal["stop", "drop-middle", "rolling", "ask"]
+"""What happens when a conversation does not fit into the context: `core/context.py`."""
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 
 
@@ -41,10 +43,14 @@ class Sampling(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unk
     dry_base: float | None = None
     dry_allowed_length: int | None = None
     dry_penalty_last_n: int | None = None
+    dry_sequence_breakers: tuple[str, ...] | None = None
     mirostat: int | None = None
     """0 off, 1 Mirostat, 2 Mirostat 2.0."""
     mirostat_tau: float | None = None
     mirostat_eta: float | None = None
+    adaptive_target: float | None = None
+    """For the sampler `adaptive_p`: choose tokens of about this probability; negative = off."""
+    adaptive_decay: float | None = None
     samplers: tuple[str, ...] | None = None
     """The order of the chain by llama.cpp's names, when not its default."""
     seed: int | None = None
@@ -71,9 +77,12 @@ LLAMA_CPP_SAMPLING = Sampling(
     dry_base=1.75,
     dry_allowed_length=2,
     dry_penalty_last_n=64,
+    dry_sequence_breakers=("\n", ":", '"', "*"),
     mirostat=0,
     mirostat_tau=5.0,
     mirostat_eta=0.1,
+    adaptive_target=-1.0,
+    adaptive_decay=0.9,
 )
 """What holds where neither a user nor a model says: `common_params_sampling` of llama.cpp's
 common/common.h."""
@@ -100,6 +109,9 @@ class Wants(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknow
     tensor_split: tuple[float, ...] | None = None
     use_mmap: bool | None = None
     use_mlock: bool | None = None
+    lora: tuple[str, ...] | None = None
+    """Adapter files to load beside the weights, absolute; how much each counts is a reply's."""
+    control_vectors: tuple[str, ...] | None = None
 
 
 class Usage(Struct, frozen=True, kw_only=True):
@@ -243,11 +255,18 @@ class ChatSettings(
     thinking: bool | Literal["low", "medium", "high"] | None = None
     max_tokens: int | None = None
     stop: tuple[str, ...] | None = None
+    stop_tokens: tuple[int, ...] | None = None
     ignore_eos: bool | None = None
     """Go on past the model's own end, up to `max_tokens`: for measuring (`run --ignore-eos`)."""
-    context_policy: Literal["stop", "drop-middle", "rolling", "ask"] | None = None
     constraint: Constraint | None = None
     """Belongs to one message: flags and `once` set it, no file does."""
+    context_policy: ContextPolicy | None = None
+    lora: tuple[str, ...] | None = None
+    """LoRA adapters, each `FILE` or `FILE:SCALE`."""
+    control_vectors: tuple[str, ...] | None = None
+    """Control vectors, each `FILE` or `FILE:SCALE`."""
+    speculation: Literal["off", "ngram"] | None = None
+    """`ngram`: several tokens a step where a reply repeats what was said."""
     keep_alive: float | None = None
     """Seconds; 0 = leave with the last client, -1 = never leave."""
 

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from llmchat.cli.amounts import clock
+from llmchat.cli.deciding import choose_policy
 from llmchat.cli.output import end_status, is_terminal, note, note_dim, status
 from llmchat.cli.progress import Bar
 from llmchat.cli.writer import AnswerWriter
 from llmchat.core.events import (
     AnyChatEvent,
     ContextDropped,
+    ContextFull,
     ModelLoading,
     PromptRead,
     Queued,
@@ -91,6 +93,7 @@ class Follower:
         self._waiting = False
         self._last = "\n"
         self._bar = Bar("")
+        self._deciding: asyncio.Task[None] | None = None
         self.stopped_by: int | None = None
         """The signal that stopped the answer."""
 
@@ -113,6 +116,8 @@ class Follower:
             self._end_line(writer)
         finally:
             stopper.cancel()
+            if self._deciding is not None:
+                self._deciding.cancel()
             self._clear()
             await asyncio.to_thread(writer.close)
             for number in (signal.SIGINT, signal.SIGTERM):
@@ -136,11 +141,17 @@ class Follower:
             self._put(event.text if self._raw else self._text.feed(event.text), writer)
         elif isinstance(event, ThinkingAdded):
             self._think(event.text)
+        elif isinstance(event, ContextFull):
+            self._clear()
+            self._deciding = asyncio.create_task(self._decide(event))
         elif isinstance(event, ContextDropped):
             self._clear()
             note(say("cli.context_dropped", count=len(event.messages), tokens=event.tokens))
         elif not self._wrote:
             self._show_waiting(event)
+
+    async def _decide(self, full: ContextFull) -> None:
+        self._turn.decide(await choose_policy(full))
 
     def _show_waiting(self, event: AnyChatEvent) -> None:
         """What happens before the first word, on a line that the first word replaces."""

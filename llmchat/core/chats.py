@@ -9,16 +9,18 @@ from collections.abc import Callable, Coroutine, Sequence
 from enum import Enum
 from typing import Any, Final, TypeVar
 
+from llmchat.core.asking import Services
 from llmchat.core.assigning import assignment_of, continuation_of, next_place
 from llmchat.core.inforce import ContextUse, InForce
 from llmchat.core.remembering import Remembered
+from llmchat.core.savedstates import SavedStates
 from llmchat.core.sessions import ModelSource, Sessions
 from llmchat.core.settings import Resolved, SettingsService
 from llmchat.core.storing import StoreThread
 from llmchat.core.titles import title_from
-from llmchat.core.turn import Assignment, Services, Turn
-from llmchat.errors import StoreError, UsageError
-from llmchat.store.replies import Ending
+from llmchat.core.turn import Assignment, Turn
+from llmchat.errors import UsageError
+from llmchat.store.store import Store
 from llmchat.values import NOTHING_SET, ChatSettings, Conversation, Message, ModelFile, Part
 
 T = TypeVar("T")
@@ -52,6 +54,7 @@ class Chats(Remembered):
         notice: Callable[[str], None],
         used: Callable[[str], None],
         asked: Callable[[ModelFile], None],
+        states: SavedStates,
     ) -> None:
         """`used` is told the name of each model that a turn has opened.
 
@@ -65,7 +68,7 @@ class Chats(Remembered):
         self._notice = notice
         self._used = used
         self._asked = asked
-        self._unsaved: list[Ending] = []
+        self._states = states
         self._turns: dict[str, Turn] = {}
         self._starting: set[asyncio.Task[Any]] = set()
 
@@ -74,6 +77,12 @@ class Chats(Remembered):
         for turn in self.turns(id_):
             turn.cancel()
         await super().delete(id_)
+        await self._states.forget(id_)
+
+    async def undelete(self, id_: str) -> None:
+        """Take the mark away."""
+        await super().undelete(id_)
+        await self._states.allow(id_)
 
     async def delete_message(self, message: str) -> None:
         """Mark a message and what follows it; the turns that write there are stopped."""
@@ -81,14 +90,6 @@ class Chats(Remembered):
             if message in {reply.id for reply in turn.replies}:
                 turn.cancel()
         await super().delete_message(message)
-
-    async def changed(self) -> bool:
-        """Whether another process wrote to the store since this was last asked.
-
-        To be asked every second or so: it also tries again to save what a full disk refused.
-        """
-        await self._save_late()
-        return await super().changed()
 
     # Turns
 
@@ -112,8 +113,7 @@ class Chats(Remembered):
         if not words:
             raise UsageError("core.nothing_to_send")
 
-        def save() -> Assignment:
-            store = self._store
+        def save(store: Store) -> Assignment:
             with store.db.transaction():
                 place = next_place(store, id_) if isinstance(parent, Place) else parent
                 title = title_from("".join(part.text for part in words if part.kind == "text"))
@@ -125,7 +125,7 @@ class Chats(Remembered):
                 )
                 return assignment_of(store, id_, asked, replies, end=asked)
 
-        return await self._start(save, once)
+        return await self._start(id_, save, once)
 
     async def regenerate(
         self, message: str, n: int = 1, *, once: ChatSettings = NOTHING_SET
@@ -134,28 +134,26 @@ class Chats(Remembered):
         if n < 1:
             raise UsageError("core.nothing_to_send")
 
-        def save() -> Assignment:
-            store = self._store
+        def save(store: Store) -> Assignment:
             with store.db.transaction():
                 old = store.tree.get(message)
                 parent = old.parent if old.role == "assistant" else old.id
                 _, replies = store.writer.begin(old.conversation, parent, n=n)
                 return assignment_of(store, old.conversation, None, replies, end=parent)
 
-        return await self._start(save, once)
+        return await self._start(message, save, once)
 
     async def continue_(self, message: str, *, once: ChatSettings = NOTHING_SET) -> Turn:
         """A version of a reply that begins with its text and goes on."""
 
-        def save() -> Assignment:
-            store = self._store
+        def save(store: Store) -> Assignment:
             with store.db.transaction():
                 old = store.tree.get(message)
                 if old.role != "assistant":
                     raise UsageError("core.not_a_reply")
                 return continuation_of(store, old, old.parts, store.writer.tokens([old.id]))
 
-        return await self._start(save, once)
+        return await self._start(message, save, once)
 
     async def edit(
         self,
@@ -172,8 +170,7 @@ class Chats(Remembered):
         """
         words = as_parts(parts)
 
-        def save() -> Assignment | Message:
-            store = self._store
+        def save(store: Store) -> Assignment | Message:
             with store.db.transaction():
                 old = store.tree.get(message)
                 if rerun and old.role == "assistant":
@@ -189,17 +186,19 @@ class Chats(Remembered):
                 return store.tree.get(fresh)
 
         if not rerun:
-            found = await self._storage.call(save)
+            found = await self._storage.about(message, save)
             assert isinstance(found, Message)
             return found
-        return await self._start(save, once)
+        return await self._start(message, save, once)
 
-    async def _start(self, save: Callable[[], Assignment | Message], once: ChatSettings) -> Turn:
+    async def _start(
+        self, about: str, save: Callable[[Store], Assignment | Message], once: ChatSettings
+    ) -> Turn:
         """Save, then start the turn; whoever stops waiting meanwhile stops neither."""
 
         async def begin() -> Turn:
-            await self._save_late()
-            assignment = await self._storage.call(save)
+            await self._storage.settle()
+            assignment = await self._storage.about(about, save)
             assert isinstance(assignment, Assignment)
             turn = Turn(self._services(once), assignment)
             self._turns[turn.id] = turn
@@ -207,17 +206,6 @@ class Chats(Remembered):
             return turn
 
         return await self._unstoppable(begin())
-
-    async def _save_late(self) -> None:
-        """Save the replies whose saving failed; they wait on if it fails again."""
-        endings = self._unsaved[:]
-        if not endings:
-            return
-        self._unsaved.clear()
-        try:
-            await self._storage.call(self._store.writer.finish, endings)
-        except StoreError:
-            self._unsaved[:0] = endings
 
     async def _unstoppable(self, work: Coroutine[Any, Any, T]) -> T:
         task = asyncio.create_task(work)
@@ -235,7 +223,6 @@ class Chats(Remembered):
             sessions=self._sessions,
             resolve=resolve,
             notice=self._notice,
-            unsaved=self._unsaved,
             used=self._used,
             asked=self._asked,
         )
@@ -261,7 +248,6 @@ class Chats(Remembered):
             turn.cancel()
         for turn in running:
             await turn.ended()
-        await self._save_late()
 
     # What is in force
 

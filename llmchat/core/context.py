@@ -2,7 +2,8 @@
 
 Whole turns only: a turn is a user's message and what follows it up to the next one. The system
 prompt and the newest turn always stay. `drop-middle` keeps the first turn too, as long as it can;
-`rolling` drops from the oldest. `stop` and `ask` drop nothing.
+`rolling` drops from the oldest. `stop` and `ask` drop nothing; `ask` lets a person choose another
+policy, if another would help.
 """
 
 from collections.abc import Sequence
@@ -54,7 +55,8 @@ def choose(
         policy: see above.
 
     Raises:
-        GenerationFailed: the policy forbids to drop, or the newest turn alone is too long.
+        GenerationFailed: the policy forbids to drop (`core.context_full`), somebody has to choose
+            (`core.context_ask`), or the newest turn alone is too long (`core.message_too_long`).
     """
     if total <= budget:
         return []
@@ -66,7 +68,9 @@ def choose(
         left -= sum(counts[index] for index in found[number])
         if left <= budget:
             return sorted(dropped)
-    if policy in ("stop", "ask"):
-        key = "core.context_full" if policy == "stop" else "core.context_ask"
-        raise GenerationFailed(key, recoverable=True, tokens=total, budget=budget)
+    if policy == "stop":
+        raise GenerationFailed("core.context_full", recoverable=True, tokens=total, budget=budget)
+    if policy == "ask":
+        choose(roles, counts, total, budget, "rolling")  # nothing is to be asked if nothing helps
+        raise GenerationFailed("core.context_ask", recoverable=True, tokens=total, budget=budget)
     raise GenerationFailed("core.message_too_long", recoverable=True, tokens=left, budget=budget)

@@ -48,6 +48,17 @@ class PromptRead(ChatEvent, frozen=True, kw_only=True):
     seconds_left: float | None
 
 
+class ContextFull(ChatEvent, frozen=True, kw_only=True):
+    """Not everything fits, and the policy is `ask`: the turn waits for `Turn.decide`.
+
+    `tokens` of the whole prompt, and the `budget` that it may have. A face that cannot ask anybody
+    decides `stop`. Whoever follows late looks at `Turn.undecided`.
+    """
+
+    tokens: int
+    budget: int
+
+
 class ContextDropped(ChatEvent, frozen=True, kw_only=True):
     """What was left out so that the rest fits: never silent, stored and shown."""
 
@@ -95,6 +106,7 @@ AnyChatEvent = (
     | ModelLoading
     | Queued
     | PromptRead
+    | ContextFull
     | ContextDropped
     | TextAdded
     | ThinkingAdded

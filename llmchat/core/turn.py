@@ -6,21 +6,18 @@ with the text that there is.
 """
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 import msgspec
 
 from llmchat.core import prompting
+from llmchat.core.asking import Asking, Services
 from llmchat.core.context import room_for_reply
 from llmchat.core.events import (
-    AnyChatEvent,
     ContextDropped,
-    ModelLoading,
-    PromptRead,
-    Queued,
+    ContextFull,
     TextAdded,
     ThinkingAdded,
     ToolCalled,
@@ -28,50 +25,29 @@ from llmchat.core.events import (
     TurnFinished,
     TurnStarted,
 )
-from llmchat.core.following import Published
 from llmchat.core.growing import GrowingReply
-from llmchat.core.sessions import ModelSource, Sessions
 from llmchat.core.settings import Resolved
-from llmchat.core.storing import StoreThread
 from llmchat.engine import protocol
 from llmchat.engine.session import GenerateEvent, Session
-from llmchat.errors import LlmchatError, NotFound, StoreError, WorkerDied
-from llmchat.store.ids import new_id
+from llmchat.errors import GenerationFailed, LlmchatError, NotFound, StoreError, WorkerDied
 from llmchat.store.replies import Ending
+from llmchat.store.store import Store
 from llmchat.values import (
+    ContextPolicy,
     Conversation,
-    FinishReason,
     Generation,
     LeftOut,
     Message,
     MessageStatus,
     ModelFile,
     Origin,
+    PartKind,
 )
 
 CHECKPOINT_SECONDS = 1.0
 
 LAST_WORDS_SECONDS = 0.5
 """How long a stopped reply is waited for: the worker's counts and tokens come within one token."""
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What a turn works with; the Runtime owns them."""
-
-    storage: StoreThread
-    models: ModelSource
-    sessions: Sessions
-    resolve: Callable[[Conversation, str | None], Resolved]
-    """The settings in force, given the resolved model's name once it is known."""
-    notice: Callable[[str], None]
-    """Tells the user of something that is not this turn's error."""
-    unsaved: list[Ending]
-    """Collects what could not be saved; it is tried again."""
-    used: Callable[[str], None]
-    """Is told the name of the model once it is open."""
-    asked: Callable[[ModelFile], None]
-    """Is told the model before it is opened: somebody asks for it."""
 
 
 @dataclass(slots=True)
@@ -89,58 +65,33 @@ class Assignment:
     """With `continuing`: the vocabulary's hash and the token ids of what the reply begins with."""
 
 
-class Turn:
+class Turn(Asking):
     """A running or finished turn. `done` once its replies are saved."""
 
     def __init__(self, services: Services, assignment: Assignment) -> None:
-        self.id = new_id()
-        self.conversation = assignment.conversation.id
+        super().__init__(services, assignment.conversation)
         self.question = assignment.question
         self.replies = assignment.replies
-        self.done = False
-        self.error: LlmchatError | None = None
-        self._services = services
         self._assignment = assignment
         self._growing = [GrowingReply(message) for message in assignment.replies]
-        self._published = Published()
-        self._reading: tuple[float, int] | None = None
-        self._cut: FinishReason | None = None
-        self._is_answered = False
+        self._decision: asyncio.Future[ContextPolicy] | None = None
         self._is_over = False
         self._told_everything = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin, as a task of the running loop."""
-        self._publish(TurnStarted, question=self.question, replies=self.replies)
-        self._task = asyncio.create_task(self._run(), name=f"turn {self.id}")
+        self.publish(TurnStarted, question=self.question, replies=self.replies)
+        super().start()
 
-    def events(self) -> AsyncIterator[AnyChatEvent]:
-        """What has happened, neighbouring text merged, then what happens. Leaving stops nothing."""
-        return self._published.follow()
+    @property
+    def undecided(self) -> bool:
+        """Whether it waits for `decide`: see `ContextFull`."""
+        return self._decision is not None and not self._decision.done()
 
-    async def wait(self) -> tuple[Message, ...]:
-        """The final replies.
-
-        Raises:
-            LlmchatError: what the turn failed with.
-        """
-        assert self._task is not None
-        await asyncio.shield(self._task)
-        if self.error is not None:
-            raise self.error
-        return self.replies
-
-    async def ended(self) -> None:
-        """Returns once the replies are saved, however the turn ended."""
-        if self._task is not None:
-            await asyncio.wait([self._task])
-
-    def cancel(self) -> None:
-        """Stop; the text so far is kept as a complete reply. Once is enough, more do nothing."""
-        if self._task is not None and self._cut is None and not self._is_answered:
-            self._cut = "cancelled"
-            self._task.cancel()
+    def decide(self, policy: ContextPolicy) -> None:
+        """Answer `ContextFull`: the turn goes on with this policy. Too late, it does nothing."""
+        if self._decision is not None and not self._decision.done():
+            self._decision.set_result(policy)
 
     async def _run(self) -> None:
         saving = asyncio.create_task(self._checkpoints())
@@ -148,7 +99,7 @@ class Turn:
             await self._answer()
             self._is_answered = True
         except asyncio.CancelledError:
-            if self._cut is None:
+            if not self.stopped:
                 raise
             await self._hear_last_words()
         except LlmchatError as error:
@@ -172,7 +123,7 @@ class Turn:
 
     async def _answer(self) -> None:
         """Ask the model; once more if its worker left in the moment of asking."""
-        model = await asyncio.to_thread(self._find_model)
+        model = await asyncio.to_thread(self.find_model)
         self._services.asked(model)
         try:
             await self._ask(model)
@@ -184,15 +135,12 @@ class Turn:
     async def _ask(self, model: ModelFile) -> None:
         settings = self._services.resolve(self._assignment.conversation, model.name)
         self._record(Generation(model=model.name, identity=model.identity))
-        values = settings.values
-        async with self._services.sessions.use(
-            model, values.wants, values.keep_alive, self._loading(model)
-        ) as session:
+        async with self.open_session(model, settings) as session:
             self._services.used(model.name)
             request, left_out = await self._request(session, settings)
             self._record(_generation(model, settings, session.facts, left_out))
             if left_out is not None:
-                self._publish(
+                self.publish(
                     ContextDropped,
                     messages=left_out.messages,
                     tokens=left_out.tokens,
@@ -201,13 +149,6 @@ class Turn:
             async with aclosing(session.generate(request, self._take_late)) as events:
                 async for event in events:
                     self._take(event)
-
-    def _find_model(self) -> ModelFile:
-        wanted = self._services.resolve(self._assignment.conversation, None).values.model
-        model = self._services.models.resolve(wanted) if wanted else self._services.models.default()
-        if model is None:
-            raise NotFound("core.no_model")
-        return model
 
     async def _request(
         self, session: Session, settings: Resolved
@@ -225,7 +166,13 @@ class Turn:
         budget = n_ctx - room_for_reply(n_ctx, values.max_tokens)
         policy = values.context_policy or "drop-middle"
         ids = [line.ids for line in lines]
-        prompt, left_out = await prompting.fit(session, prompt, ids, budget, policy)
+        try:
+            prompt, left_out = await prompting.fit(session, prompt, ids, budget, policy)
+        except GenerationFailed as error:
+            if error.key != "core.context_ask":
+                raise
+            policy = await self._policy_by_hand(error)
+            prompt, left_out = await prompting.fit(session, prompt, ids, budget, policy)
         request = protocol.Generate(
             prompt=prompt,
             sampling=values.sampling,
@@ -234,25 +181,21 @@ class Turn:
             stop=values.stop or (),
             ignore_eos=bool(values.ignore_eos),
             constraint=values.constraint,
+            tag=self.conversation,
         )
         return request, left_out
 
-    def _loading(self, model: ModelFile) -> Callable[[protocol.Plan | protocol.Loading], None]:
-        def report(event: protocol.Plan | protocol.Loading) -> None:
-            if isinstance(event, protocol.Loading):
-                fraction, stage = event.fraction, str(event.stage)
-            else:
-                fraction, stage = 0.0, "plan"
-            self._publish(ModelLoading, model=model.name, fraction=fraction, stage=stage)
-
-        return report
+    async def _policy_by_hand(self, full: GenerationFailed) -> ContextPolicy:
+        """What somebody chooses now that not everything fits; asked once in a turn."""
+        if self._decision is None:
+            self._decision = asyncio.get_running_loop().create_future()
+            self.publish(ContextFull, **full.values)
+        return await self._decision
 
     def _take(self, event: GenerateEvent) -> None:
         match event:
-            case protocol.Queued(position=position):
-                self._publish(Queued, position=position)
-            case protocol.PromptProgress():
-                self._publish_reading(event)
+            case protocol.Queued() | protocol.PromptProgress():
+                self.publish_progress(event)
             case protocol.Delta(choice=choice, kind=kind, text=text):
                 self._add(self._growing[choice], kind, text)
             case protocol.Finished():
@@ -263,15 +206,15 @@ class Turn:
             return
         if kind == "thinking":
             reply.add("thinking", text)
-            self._publish(ThinkingAdded, message=reply.message.id, text=text)
+            self.publish(ThinkingAdded, message=reply.message.id, text=text)
         else:
             reply.add("text", text)
-            self._publish(TextAdded, message=reply.message.id, text=text)
+            self.publish(TextAdded, message=reply.message.id, text=text)
 
     def _finish(self, reply: GrowingReply, event: protocol.Finished) -> None:
         for call in event.tool_calls:
             reply.add_call(call)
-            self._publish(ToolCalled, message=reply.message.id, call=call)
+            self.publish(ToolCalled, message=reply.message.id, call=call)
         reply.finish = event.reason
         reply.tokens, reply.vocab = self._all_tokens(event), event.vocab
         if reply.generation is not None:
@@ -293,29 +236,9 @@ class Turn:
         vocab, first = self._assignment.first_tokens
         return (*first, *event.tokens) if first and vocab == event.vocab else ()
 
-    def _publish_reading(self, event: protocol.PromptProgress) -> None:
-        """Progress of reading, with the time left by the pace since the first report."""
-        now = time.monotonic()
-        if self._reading is None:
-            self._reading = (now, event.done)
-        began, first = self._reading
-        read = event.done - first
-        left = (event.total - event.done) * (now - began) / read if read > 0 else None
-        self._publish(
-            PromptRead,
-            done=event.done,
-            total=event.total,
-            from_memory=event.from_memory,
-            from_disk=event.from_disk,
-            seconds_left=left,
-        )
-
     def _record(self, generation: Generation) -> None:
         for reply in self._growing:
             reply.generation = generation
-
-    def _publish(self, kind: type[AnyChatEvent], **values: object) -> None:
-        self._published.add(kind(turn=self.id, conversation=self.conversation, **values))  # type: ignore[arg-type]
 
     async def _checkpoints(self) -> None:
         """Append what has arrived, once a second, until cancelled."""
@@ -326,8 +249,8 @@ class Turn:
                 continue
             storage = self._services.storage
             try:
-                await storage.call(storage.store.writer.checkpoint, pieces)
-            except StoreError:
+                await storage.about(self.conversation, partial(_append, pieces))
+            except (NotFound, StoreError):
                 for reply in self._growing:  # the end tries again, and says so
                     reply.put_back(pieces)
 
@@ -337,18 +260,19 @@ class Turn:
         endings = [self._ending(reply) for reply in self._growing]
         storage = self._services.storage
         try:
-            final = await storage.call(storage.store.writer.finish, endings)
-        except StoreError as error:
+            final = await storage.about(
+                self.conversation, lambda store: store.writer.finish(endings)
+            )
+        except (NotFound, StoreError) as error:
             self._services.notice(error.sentence)
-            self._services.unsaved.extend(endings)
             pairs = zip(self._growing, endings, strict=True)
             final = [_as_message(reply.message, ending) for reply, ending in pairs]
         self.replies = tuple(final)
         self.done = True
         if self.error is not None:
-            self._publish(TurnFailed, error=self.error, replies=self.replies)
+            self.publish(TurnFailed, error=self.error, replies=self.replies)
         else:
-            self._publish(TurnFinished, replies=self.replies)
+            self.publish(TurnFinished, replies=self.replies)
         self._published.close()
 
     def _ending(self, reply: GrowingReply) -> Ending:
@@ -356,15 +280,19 @@ class Turn:
         status: MessageStatus = "complete"
         sentence = None
         if reply.finish is None:
-            if self._cut is not None:
+            if self.stopped:
                 if reply.generation is not None:
-                    reply.generation = msgspec.structs.replace(reply.generation, finish=self._cut)
+                    reply.generation = msgspec.structs.replace(reply.generation, finish="cancelled")
             elif isinstance(self.error, WorkerDied) or self.error is None:
                 status = "interrupted"
             else:
                 status = "failed"
             sentence = None if self.error is None else self.error.sentence
         return reply.ending(status, sentence)
+
+
+def _append(pieces: list[tuple[str, PartKind, str]], store: Store) -> None:
+    store.writer.checkpoint(pieces)
 
 
 def _as_message(message: Message, ending: Ending) -> Message:

@@ -4,11 +4,13 @@ Owns no state of the turn: leaving and following again draws the same, since a t
 has happened. The screen decides when to follow and what comes after.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from llmchat.core.events import (
     AnyChatEvent,
     ContextDropped,
+    ContextFull,
     ModelLoading,
     PromptRead,
     Queued,
@@ -23,7 +25,7 @@ from llmchat.text import say
 from llmchat.text.cleaning import clean_line
 from llmchat.tui.names import short_model
 from llmchat.tui.widgets.activity import Activity, duration
-from llmchat.tui.widgets.footnote import tokens_per_second
+from llmchat.tui.widgets.footnote import dropped, tokens_per_second
 from llmchat.tui.widgets.status_line import StatusLine
 from llmchat.tui.widgets.transcript import Transcript
 from llmchat.values import Message
@@ -40,15 +42,21 @@ def sentences(error: LlmchatError) -> str:
 class Follower:
     """Draws turns on the three widgets that tell of them."""
 
-    def __init__(self, transcript: Transcript, activity: Activity, status: StatusLine) -> None:
+    def __init__(
+        self,
+        transcript: Transcript,
+        activity: Activity,
+        status: StatusLine,
+        on_full: Callable[[ContextFull], None],
+    ) -> None:
+        """`on_full` asks what to leave out, if nobody has been asked yet."""
         self._transcript = transcript
         self._activity = activity
         self._status = status
-        self._dropped = ""
+        self._on_full = on_full
 
     async def follow(self, turn: "Turn") -> None:
         """Draw a turn until it is over. Cancelling stops the drawing, not the turn."""
-        self._dropped = ""
         self._state("tui.state_waiting")
         try:
             async for event in turn.events():
@@ -69,13 +77,15 @@ class Follower:
             case TextAdded() | ThinkingAdded():
                 self._write(event)
             case TurnFinished():
-                await self._finish(event.replies, self._dropped)
+                await self._finish(event.replies, "")
             case TurnFailed():
                 await self._finish(event.replies, sentences(event.error))
+            case ContextFull():
+                self._state("tui.state_asking")
+                self._on_full(event)
             case ContextDropped():
-                self._dropped = say(
-                    "tui.dropped", messages=len(event.messages), tokens=event.tokens
-                )
+                for view in self._transcript.streaming:
+                    view.say_notice(dropped(len(event.messages), event.tokens))
             case _:
                 self._tell(event)
 

@@ -52,6 +52,22 @@ def test_policies_that_drop_nothing(messages, budget, policy):
     assert sum(counts) > budget
 
 
+@given(conversations, st.integers(1, 2000))
+def test_somebody_is_asked_exactly_when_leaving_something_out_would_help(messages, budget):
+    roles, counts = [role for role, _ in messages], [count for _, count in messages]
+
+    def outcome(policy):
+        try:
+            return choose(roles, counts, sum(counts), budget, policy)
+        except GenerationFailed as error:
+            return error.key
+
+    asked, by_itself = outcome("ask"), outcome("rolling")
+    assert (asked == "core.context_ask") == bool(by_itself and isinstance(by_itself, list))
+    if asked != "core.context_ask":
+        assert asked == by_itself
+
+
 @given(st.integers(1, 10**6), st.none() | st.integers(1, 10**6))
 def test_the_reply_gets_room_and_never_more_than_a_quarter(n_ctx, max_tokens):
     room = room_for_reply(n_ctx, max_tokens)

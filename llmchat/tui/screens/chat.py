@@ -6,6 +6,7 @@ the list in `conversation_actions.py`, and everything about models in `model_act
 """
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from textual import events, on, work
@@ -14,6 +15,7 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Static, TextArea
 
+from llmchat.core.events import ContextFull
 from llmchat.errors import LlmchatError
 from llmchat.text import say
 from llmchat.text.cleaning import clean_line
@@ -32,10 +34,14 @@ from llmchat.tui.widgets.sidebar import Sidebar
 from llmchat.tui.widgets.status_line import StatusLine
 from llmchat.tui.widgets.transcript import Transcript
 from llmchat.tui.widgets.welcome import Welcome
-from llmchat.values import Conversation
+from llmchat.values import ContextPolicy, Conversation
 
 if TYPE_CHECKING:
+    from llmchat.core.runtime import Runtime
     from llmchat.core.turn import Turn
+
+POLICIES: tuple[ContextPolicy, ...] = ("drop-middle", "rolling", "stop")
+"""What a person may choose when not everything fits."""
 
 DRAFT_PAUSE = 1.0
 """Seconds without a key after which a draft is written to the disk."""
@@ -87,8 +93,7 @@ class ChatScreen(ViewActions, SettingsActions, ModelActions, ConversationActions
         else:
             await self.open(None)
         self.set_interval(POLL, self._poll)
-        for notice in rt.notices:
-            self.notify(clean_line(notice), severity="warning", timeout=10, markup=False)
+        self._tell_news(rt)
         self.use_theme(rt.settings.theme)
         self._send_next()
 
@@ -137,11 +142,19 @@ class ChatScreen(ViewActions, SettingsActions, ModelActions, ConversationActions
         current = self.conversation.id if self.conversation else None
         self.sidebar.show(conversations, current=current, running=running)
 
+    def _tell_news(self, rt: "Runtime") -> None:
+        """What the Runtime has to say since last time, and whether something is not saved."""
+        for notice in rt.news():
+            self.notify(clean_line(notice), severity="warning", timeout=10, markup=False)
+        self.status.unsaved = bool(rt.chats.unsaved)
+
     @work(group="poll", exclusive=True)
     @told
     async def _poll(self) -> None:
         rt = await self.runtime()
-        if not await rt.chats.changed():
+        is_new = await rt.chats.changed()
+        self._tell_news(rt)
+        if not is_new:
             return
         await self.refresh_sidebar()
         if self.conversation is not None and (self.turn is None or self.turn.done):
@@ -196,10 +209,25 @@ class ChatScreen(ViewActions, SettingsActions, ModelActions, ConversationActions
     @work(group="follow", exclusive=True)
     @told
     async def _follow(self, turn: "Turn") -> None:
-        follower = Follower(self.transcript, self.activity, self.status)
+        follower = Follower(
+            self.transcript, self.activity, self.status, partial(self._choose_policy, turn)
+        )
         await follower.follow(turn)
         self.turn = None
         await self._after_turn()
+
+    def _choose_policy(self, turn: "Turn", full: ContextFull) -> None:
+        """Ask what to leave out; a late look at a turn that has been answered asks nothing."""
+        if not turn.undecided:
+            return
+        from llmchat.tui.screens.dialogs import ChoiceScreen
+
+        def decide(place: int | None) -> None:
+            turn.decide("stop" if place is None else POLICIES[place])
+
+        question = say("tui.context_full", tokens=full.tokens, budget=full.budget)
+        choices = [(say(f"tui.policy_{name.replace('-', '_')}"), "") for name in POLICIES]
+        self.app.push_screen(ChoiceScreen(question, choices), decide)
 
     async def _after_turn(self) -> None:
         rt = await self.runtime()

@@ -1,5 +1,6 @@
-"""Small questions: yes or no, and one line of words."""
+"""Small questions: yes or no, one of a few, and one line of words."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual import events
@@ -8,10 +9,11 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Input, Static
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
 
 from llmchat.text import say
-from llmchat.text.cleaning import clean
+from llmchat.text.cleaning import clean, clean_line
 
 OTHER_LINES = 8
 """Lines of a question's box that are not its subject: frame, question and keys."""
@@ -63,6 +65,57 @@ class ConfirmScreen(ModalScreen[bool]):
     def action_answer(self, yes: bool) -> None:
         """Answer."""
         self.dismiss(yes)
+
+
+class ChoiceScreen(ModalScreen[int | None]):
+    """One of a few: the arrows and Enter choose, Esc leaves things as they are."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", show=False)]
+    DEFAULT_CSS = f"""
+    ChoiceScreen {{ {_FRAME}
+        & OptionList {{
+            height: auto;
+            max-height: 12;
+            border: none;
+            padding: 0;
+            background: $panel;
+            &:focus {{ border: none; }}
+        }}
+    }}
+    """
+
+    def __init__(
+        self, question: str, choices: Sequence[tuple[str, str]], *, chosen: int = 0
+    ) -> None:
+        """Each choice is a label and a few words about it; `chosen`: where the cursor begins."""
+        super().__init__()
+        self._question, self._choices, self._chosen = question, choices, chosen
+
+    def compose(self) -> ComposeResult:
+        """The question, the choices, the keys."""
+        with Vertical():
+            yield Static(Content(clean(self._question)))
+            yield OptionList(*(Option(self._line(*choice)) for choice in self._choices))
+            yield Static(Content(say("tui.choice_keys")), classes="dialog--keys")
+
+    def _line(self, label: str, about: str) -> Content:
+        words = Content(clean_line(label, 60))
+        return Content.assemble(words, (f"  {clean_line(about, 80)}", "$quiet")) if about else words
+
+    def on_mount(self) -> None:
+        """Begin at the choice that holds."""
+        choices = self.query_one(OptionList)
+        choices.focus()
+        choices.highlighted = self._chosen
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """Take it."""
+        event.stop()
+        self.dismiss(event.option_index)
+
+    def action_cancel(self) -> None:
+        """Leave things as they are."""
+        self.dismiss(None)
 
 
 class LineScreen(ModalScreen[str | None]):

@@ -12,7 +12,7 @@ def tokens_per_second(generation: Generation) -> float | None:
 
 
 def footnote(generation: Generation) -> str:
-    """Tokens, tok/s, time to first token, why it stopped, and the prompt's cached share."""
+    """Tokens, tok/s, time to first token, why it stopped, and where the prompt came from."""
     usage, timings = generation.usage, generation.timings
     parts = []
     if usage.completion_tokens:
@@ -23,7 +23,13 @@ def footnote(generation: Generation) -> str:
         parts.append(say("tui.foot_first", seconds=timings.first_token))
     if generation.finish:
         parts.append(say(f"tui.finish_{generation.finish}"))
-    cached = usage.from_memory + usage.from_disk
-    if usage.prompt_tokens and cached:
-        parts.append(say("tui.foot_cached", percent=round(100 * cached / usage.prompt_tokens)))
+    for key, tokens in (("cached", usage.from_memory), ("disk", usage.from_disk)):
+        if usage.prompt_tokens and tokens:
+            percent = round(100 * tokens / usage.prompt_tokens)
+            parts.append(say(f"tui.foot_{key}", percent=percent))
     return " · ".join(parts)
+
+
+def dropped(messages: int, tokens: int) -> str:
+    """What a reply's prompt went without."""
+    return say("tui.dropped", messages=messages, tokens=tokens)

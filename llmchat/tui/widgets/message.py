@@ -20,7 +20,7 @@ from llmchat.text import say
 from llmchat.text.cleaning import clean
 from llmchat.tui.actions import bindings
 from llmchat.tui.names import short_model
-from llmchat.tui.widgets.footnote import footnote
+from llmchat.tui.widgets.footnote import dropped, footnote
 from llmchat.tui.widgets.streamed_markdown import StreamedMarkdown
 from llmchat.tui.widgets.thinking import Thinking
 from llmchat.values import Message
@@ -144,6 +144,8 @@ class MessageView(VerticalGroup, can_focus=True):
             return f"{message.error or say('tui.interrupted')} {say('tui.interrupted_hint')}"
         if message.status == "failed":
             return f"{message.error or say('tui.failed')} {say('tui.failed_hint')}"
+        if message.generation is not None and (left_out := message.generation.left_out):
+            return dropped(len(left_out.messages), left_out.tokens)
         return ""
 
     def feed(self, text: str) -> None:

@@ -80,6 +80,11 @@ class Transcript(VerticalScroll, can_focus=False):
         return self._views.get(message_id)
 
     @property
+    def streaming(self) -> "list[MessageView]":
+        """The replies that are being written."""
+        return [view for view in self._views.values() if view.streaming]
+
+    @property
     def messages(self) -> list[Message]:
         """What is shown or waits above, in order."""
         return [*self._earlier, *(view.message for view in self._views.values())]
