@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from llmchat.core.discovery import Discovery
     from llmchat.core.downloads import Downloads
     from llmchat.core.fitting import Fits
+    from llmchat.core.importing import Importing
     from llmchat.core.runtime import Runtime
 
 Result = TypeVar("Result")
@@ -32,16 +33,25 @@ def open_settings(*, quiet: bool = False) -> SettingsService:
     return settings
 
 
-def open_models() -> Models:
+def open_models(settings: SettingsService | None = None) -> Models:
     """The models on this disk. Without an engine: for what is loaded, open a Runtime."""
-    settings = SettingsService(find_places(), os.environ)
+    settings = settings or SettingsService(find_places(), os.environ)
     return Models(
         places=find_places(),
         environ=os.environ,
         aliases=settings.aliases,
         folders=[Path(folder).expanduser() for folder in settings.folders],
         default_model=settings.layers().values.model,
+        own=lambda: settings.settings.models,
     )
+
+
+def open_importing() -> "Importing":
+    """Names and files that the user brings."""
+    from llmchat.core.importing import Importing
+
+    settings = SettingsService(find_places(), os.environ)
+    return Importing(open_models(settings), settings)
 
 
 def open_downloads() -> "Downloads":

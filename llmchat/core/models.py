@@ -5,7 +5,7 @@ event loop nor a database, so that `llmchat list` starts at once. Refuses downlo
 (`core/downloads.py`) and reads no settings: it is handed values.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from llmchat.errors import ConfigError, LlmchatError, ModelFileError, NotFound
 from llmchat.library import finding, removal, shortnames
 from llmchat.library.identities import Identities
 from llmchat.library.library import Library
+from llmchat.library.named import named, under_own_name
 from llmchat.library.places import find_hub_cache, find_llama_cpp, find_lmstudio, find_ollama
 from llmchat.library.removal import Removal
 from llmchat.library.shortnames import ShortName
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from llmchat.engine.session import Engine, OnProgress, Session
     from llmchat.library.found import Found
     from llmchat.library.headers import ModelDescription
+
+__all__ = ["Models", "Removal"]
 
 
 def _nobody() -> str | None:
@@ -43,9 +46,11 @@ class Models:
         folders: Sequence[Path] = (),
         default_model: str | None = None,
         last_used: Callable[[], str | None] = _nobody,
+        own: Callable[[], Collection[str]] = tuple,
     ) -> None:
         """Everything the service may know; `aliases` is looked at anew for each call.
 
+        `own` gives the names that have settings of their own.
         `last_used` gives the name of the model that answered last, or None.
         """
         self.places = places
@@ -56,6 +61,7 @@ class Models:
         self._folders = tuple(folders)
         self._default_model = default_model
         self._last_used = last_used
+        self._own = own
         self._identities = Identities(places.cache / "identities.json")
         self.hub_cache = find_hub_cache(environ)
 
@@ -74,8 +80,13 @@ class Models:
         return shortnames.table_of(self.places.config / "shortnames.toml")
 
     def list(self) -> list[ModelFile]:
-        """Every runnable model on this disk, by name. Partial downloads are none."""
+        """Every runnable model on this disk, by name. Partial downloads are none.
+
+        The user's own names are among them where they stand alone (`library/named.py`).
+        """
         found = self._library().scan()
+        found += named(found, self._aliases, self._own())
+        found.sort(key=lambda model: model.name.casefold())
         models = [model for one in found if (model := self._listed(one)) is not None]
         self._identities.save()
         return models
@@ -83,6 +94,10 @@ class Models:
     def starter(self) -> ShortName:
         """The small model that a machine without any is offered: its name and size, in bytes."""
         return shortnames.starter()
+
+    def incomplete(self) -> "Sequence[Found]":
+        """Models of several files of which some are not here: told beside the list, never run."""
+        return self._library().incomplete()
 
     def resolve(self, ref: str) -> ModelFile:
         """The model that a name, alias, short name, unique part or path means.
@@ -114,24 +129,37 @@ class Models:
 
         return Headers(self.places.cache / "headers").describe(model)
 
-    def plan_removal(self, ref: str) -> Removal:
-        """What `remove` would free.
+    def plan_removal(self, ref: str, *, anywhere: bool = False) -> Removal:
+        """What `remove` would free; `anywhere`: also where other programs keep their models.
+
+        One of the user's own names is a plan of source `name`: the model stays, and whoever
+        carries it out forgets the name (`core/importing.py`).
 
         Raises:
             NotFound: see `resolve`. ModelFileError: it lies in another program's store.
         """
         found = self._find(ref)
-        return removal.plan_removal(found, self.hub_cache)
+        if found.name in self._aliases and not (anywhere and found.source == "file"):
+            return removal.only_name(found.name)
+        return removal.plan_removal(found, self.hub_cache, anywhere=anywhere)
 
-    def remove(self, ref: str) -> Removal:
+    def remove(self, ref: str, *, anywhere: bool = False) -> Removal:
         """Take a model off the disk; says what that freed.
 
         Raises:
             NotFound, ModelFileError: see `plan_removal`.
         """
-        plan = self.plan_removal(ref)
-        removal.remove(plan, self.hub_cache)
+        plan = self.plan_removal(ref, anywhere=anywhere)
+        self.carry_out(plan)
         return plan
+
+    def carry_out(self, plan: Removal) -> None:
+        """Do what `plan_removal` said.
+
+        Raises:
+            ModelFileError: the disk refuses.
+        """
+        removal.remove(plan, self.hub_cache)
 
     async def open(
         self, model: ModelFile, wants: Wants, on_progress: "OnProgress | None" = None
@@ -155,7 +183,10 @@ class Models:
             return shortnames.shipped()
 
     def _find(self, ref: str, found: "Sequence[Found] | None" = None) -> "Found":
-        models = self._library().scan() if found is None else found
+        model = self._find_in(ref, self._library().scan() if found is None else found)
+        return under_own_name(ref, model, self._aliases, self._own())
+
+    def _find_in(self, ref: str, models: "Sequence[Found]") -> "Found":
         try:
             table = self.shortnames
         except ConfigError as problem:

@@ -185,4 +185,5 @@ def build_models(
         folders=[Path(folder).expanduser() for folder in settings.folders],
         default_model=settings.layers().values.model,
         last_used=last_used,
+        own=lambda: settings.settings.models,
     )

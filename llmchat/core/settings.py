@@ -9,7 +9,7 @@ applies those, since only it has read the file. Needs neither asyncio nor the st
 """
 
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -135,6 +135,22 @@ def tree_of(flat: Mapping[str, object]) -> dict[str, object]:
     return tree
 
 
+class _Aliases(Mapping[str, str]):
+    """The aliases of whatever was read last, for those who keep it."""
+
+    def __init__(self, now: Callable[[], Mapping[str, str]]) -> None:
+        self._now = now
+
+    def __getitem__(self, name: str) -> str:
+        return self._now()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._now())
+
+    def __len__(self) -> int:
+        return len(self._now())
+
+
 class SettingsService:
     """Reading and writing settings. `problems` are sentences about what is wrong with them."""
 
@@ -146,6 +162,7 @@ class SettingsService:
         self._flags = flags
         self._environment = read_environment(environ)
         self._file = read_file(self._path)
+        self._aliases = _Aliases(lambda: self._file.settings.aliases)
         self.personas = Personas(places.personas)
         self.on_problem: Callable[[str], None] = lambda _sentence: None
         """Told what is wrong with a persona that is used."""
@@ -162,8 +179,8 @@ class SettingsService:
 
     @property
     def aliases(self) -> Mapping[str, str]:
-        """The user's own names for models."""
-        return self._file.settings.aliases
+        """The user's own names for models: always those of the file as it was read last."""
+        return self._aliases
 
     @property
     def theme(self) -> str | None:
@@ -259,6 +276,27 @@ class SettingsService:
         self.reload()
         if path == ("engine", "kv_cache_disk"):
             self._set_kv_budget()
+
+    def set_alias(self, name: str, target: str | None) -> None:
+        """Give a name to a reference; None takes it away.
+
+        Raises:
+            ConfigError: the file cannot be written.
+        """
+        set_value(self._path, ("aliases", name), target)
+        self.reload()
+
+    def copy_model_table(self, model: str | None, name: str) -> None:
+        """Let `name` begin with a model's own settings; None takes the table of `name` away.
+
+        Raises:
+            ConfigError: the file cannot be written.
+        """
+        table = None if model is None else self._file.settings.models.get(model, ModelTable())
+        if table is not None or name in self._file.settings.models:
+            value = None if table is None else msgspec.to_builtins(table)
+            set_value(self._path, ("models", name), value)
+            self.reload()
 
     def _set_kv_budget(self) -> None:
         """Workers that run obey at once; the folder itself carries the budget."""

@@ -47,6 +47,8 @@ def pull(
     pace = Pace(limit)
     for file in plan.files:
         meter.begin(file.path)
+        # A repository without its snapshot is a broken one to Hugging Face's own scan.
+        folder.prepare(folder.snapshot(plan.commit, file.path))
         if not folder.has(file.digest, file.size):
 
             def watch(digest: str = file.digest) -> None:

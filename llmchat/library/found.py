@@ -32,6 +32,10 @@ class Found:
     projector_digest: str = ""
     also: tuple[str, ...] = ()
     """Other names that mean this model: its file's name, a digest."""
+    missing: int = 0
+    """Shards that are not here: a set that is not whole can be named, and not run."""
+    extras: tuple[str, ...] = ()
+    """Files beside the weights that are this model's alone, such as Ollama's manifest."""
 
     def identity(self, of: Callable[[str], str] | None = None) -> str:
         """64 hex digits for this content (docs/architecture.md, contracts: Model identity).

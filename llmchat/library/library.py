@@ -28,6 +28,15 @@ class Library:
 
     def scan(self) -> list[Found]:
         """Every whole model, each file once, each name once, by name."""
+        return [model for model in self._named_models() if not model.missing]
+
+    def incomplete(self) -> list[Found]:
+        """Sets of shards that are not whole, by name: told, never run."""
+        models = self._named_models()
+        whole = {name.casefold() for m in models if not m.missing for name in (m.name, *m.also)}
+        return [m for m in models if m.missing and m.name.casefold() not in whole]
+
+    def _named_models(self) -> list[Found]:
         by_digest = {entry.sha256: entry for entry in self.shortnames.values() if entry.sha256}
         found = (_short(model, by_digest) for model in self._stores())
         return sorted(_named(_once(found)), key=lambda model: model.name.casefold())
@@ -49,6 +58,8 @@ def _short(model: Found, by_digest: Mapping[str, ShortName]) -> Found:
     entry = by_digest.get(model.digests[0]) if len(model.digests) == 1 else None
     if entry is None:
         return model
+    if "/" not in model.name:  # imported under a name that the user chose
+        return replace(model, also=(*model.also, entry.name))
     return replace(model, name=entry.name, also=(*model.also, model.name))
 
 
@@ -74,6 +85,9 @@ def _named(models: Iterable[Found]) -> Iterator[Found]:
     """Each under a name of its own: the first store keeps a name, a later file goes by its path."""
     names: set[str] = set()
     for model in models:
+        if model.missing:
+            yield model
+            continue
         if model.name.casefold() in names:
             model = replace(model, name=model.paths[0])
         names.add(model.name.casefold())

@@ -116,7 +116,7 @@ def _variant(paths: Sequence[str], count: int, files: Mapping[str, int]) -> Vari
 
 
 def _unique(variants: list[Variant]) -> list[Variant]:
-    """Two files with one label: the one whose name ends in it keeps it, others get their path."""
+    """Two with one label: the one whose name ends in it keeps it, others get their path."""
     result = []
     for variant in variants:
         rivals = [v for v in variants if v.label == variant.label and v.kind == variant.kind]
@@ -141,7 +141,15 @@ def _keeps_label(variant: Variant, rivals: list[Variant]) -> bool:
         for rival in rivals
         if _fold(_stem(rival.files[0].rpartition("/")[2])).endswith(_fold(rival.label))
     ]
+    if len(ending) > 1 and len({_fold(_unsharded(rival)) for rival in ending}) == 1:
+        # The same model whole and in shards: the fewest files.
+        ending = [min(ending, key=lambda rival: len(rival.files))]
     return ending == [variant]
+
+
+def _unsharded(variant: Variant) -> str:
+    folder, _, name = variant.files[0].rpartition("/")
+    return f"{folder}/{_stem(name)}"
 
 
 def _fold(text: str) -> str:

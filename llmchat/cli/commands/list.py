@@ -15,7 +15,8 @@ from llmchat.text import say
 @click.option("-q", "--quiet", is_flag=True, help=say("cli.opt_names_only"))
 def list_models(as_json: bool, quiet: bool) -> None:
     """NAME, ID, SIZE and MODIFIED, as ollama prints them, and where each lies."""
-    found = open_models().list()
+    models = open_models()
+    found = models.list()
     if as_json:
         answer_json(found)
     elif quiet:
@@ -26,6 +27,11 @@ def list_models(as_json: bool, quiet: bool) -> None:
         table(("NAME", "ID", "SIZE", "MODIFIED", "SOURCE"), rows)
     else:
         note(say("cli.no_models"))
+    if not quiet and not as_json:
+        for one in models.incomplete():
+            parts = len(one.paths)
+            whole = parts + one.missing
+            note(say("cli.list_incomplete", name=one.name, parts=parts, whole=whole))
 
 
 def _modified(path: str) -> str:

@@ -16,7 +16,10 @@ Namer = Callable[[str, Variant], str]
 
 
 def scan(root: Path, source: str, namer: Namer | None = None) -> Iterator[Found]:
-    """Every whole model below `root`; a projector serves the models of its own folder."""
+    """Every model below `root`, also with shards missing.
+
+    A projector serves the models of its own folder.
+    """
     for folder, below, names in os.walk(root):
         below[:] = sorted(name for name in below if not name.startswith("."))
         yield from _folder(folder, names, str(root), source, namer)
@@ -32,7 +35,7 @@ def _folder(
     variants = group(sizes)
     inside = os.path.relpath(folder, root).replace(os.sep, "/")
     for variant in variants:
-        if variant.kind == "model" and variant.complete:
+        if variant.kind == "model":
             paths = tuple(os.path.join(folder, name) for name in variant.files)
             eye = projector_for(variant, variants)
             yield Found(
@@ -42,6 +45,7 @@ def _folder(
                 source=source,
                 projector=os.path.join(folder, eye.files[0]) if eye else None,
                 also=(variant.files[0],),
+                missing=variant.missing,
             )
 
 

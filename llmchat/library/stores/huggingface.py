@@ -13,13 +13,18 @@ from pathlib import Path
 from llmchat.library.found import Found
 from llmchat.library.variants import Variant, group, projector_for
 
+IMPORTED = "imported/"
+"""The owner of what the user brought: such a model goes by its bare name."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _FOLDER = re.compile(r"models--([^/]+?)--([^/]+)")
 
 
 def scan(cache: Path) -> Iterator[Found]:
-    """Every whole model in the cache; the newest snapshot's name for a file that has several."""
+    """Every model in the cache, also with shards missing.
+
+    A file of several snapshots goes by the newest one's name.
+    """
     try:
         folders = sorted(os.scandir(cache), key=lambda entry: entry.name)
     except OSError:
@@ -38,10 +43,13 @@ def _repository(repo: str, folder: str) -> Iterator[Found]:
         variants = group({path: size for path, (_, size) in files.items()})
         for variant in variants:
             blobs = tuple(files[path][0] for path in variant.files)
-            if variant.kind != "model" or not variant.complete or blobs in seen:
+            if variant.kind != "model" or blobs in seen:
                 continue
             seen.add(blobs)
             found = _found(repo, snapshot, variant, variants, files)
+            if found.missing:
+                yield found
+                continue
             if found.name in names:  # an older commit's file of the same label
                 found = replace(found, name=found.paths[0])
             names.add(found.name)
@@ -93,13 +101,19 @@ def _found(
     digests = tuple(os.path.basename(files[path][0]) for path in variant.files)
     named = all(_SHA256.fullmatch(digest) for digest in digests)
     eye = files[projector.files[0]][0] if projector else ""
+    name = repo.removeprefix(IMPORTED)
     return Found(
-        name=f"{repo}:{variant.label}",
+        name=name if variant.complete and repo.startswith(IMPORTED) else f"{repo}:{variant.label}",
         paths=tuple(os.path.join(snapshot, *path.split("/")) for path in variant.files),
         size=variant.size + (projector.size if projector else 0),
         source="huggingface",
         digests=digests if named else (),
         projector=os.path.join(snapshot, *projector.files[0].split("/")) if projector else None,
         projector_digest=os.path.basename(eye) if _SHA256.fullmatch(os.path.basename(eye)) else "",
-        also=(variant.files[0], variant.files[0].rpartition("/")[2]),
+        also=(
+            variant.files[0],
+            variant.files[0].rpartition("/")[2],
+            *([f"{repo}:{variant.label}"] if repo.startswith(IMPORTED) else ()),
+        ),
+        missing=variant.missing,
     )

@@ -66,7 +66,20 @@ def _model(name: str, manifest: str, root: Path) -> Found | None:
         digests=(digest,),
         projector=eye[0] if eye else None,
         projector_digest=eye[1] if eye else "",
+        extras=(manifest,),
     )
+
+
+def others_use(blob: str, manifest: str) -> bool:
+    """Whether another manifest of the store names the blob, too."""
+    root = Path(blob).parent.parent / "manifests"
+    wanted = os.path.basename(blob).replace("-", ":", 1)
+    for folder, _, names in os.walk(root):
+        for name in names:
+            path = os.path.join(folder, name)
+            if path != manifest and any(layer.digest == wanted for layer in _layers(path)):
+                return True
+    return False
 
 
 def _layers(manifest: str) -> list[_Layer]:
