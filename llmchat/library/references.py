@@ -14,6 +14,10 @@ from llmchat.errors import UsageError
 
 HUB_HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")
 _SCHEMES = ("hf://", "huggingface://")
+_OTHER_HOSTS = ("registry.ollama.ai", "ollama.com", "modelscope.cn", "ghcr.io", "docker.io")
+"""Registries that other programs fetch from; we do not."""
+_NO_OWNERS = ("datasets", "spaces", "api", "models", "docs")
+"""First words of Hugging Face's own addresses that are no owner of a model."""
 _REPO_PART = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
 _MAX = 4096
 
@@ -65,6 +69,8 @@ def parse_reference(text: str) -> Reference:
         return Reference(text=text, kind="file", path=stripped)
     if "/" in stripped:
         return _repository(text, stripped)
+    if from_hub:
+        raise UsageError("library.bad_reference", ref=text[:80])
     return _word(text, stripped)
 
 
@@ -86,7 +92,10 @@ def _strip_hub(typed: str) -> tuple[str, bool]:
             return typed[len(host) + 1 :], True
     if "://" not in typed:
         return typed, False
-    address = urlsplit(typed)
+    try:
+        address = urlsplit(typed)
+    except ValueError as error:
+        raise UsageError("library.bad_reference", ref=typed[:80]) from error
     if address.scheme in ("https", "http") and (address.hostname or "") in HUB_HOSTS:
         return unquote(address.path).strip("/"), True
     raise UsageError("library.foreign_address", ref=typed[:200])
@@ -97,13 +106,19 @@ def _repository(text: str, typed: str) -> Reference:
     cut = re.search(r"[/:@]", rest)
     name, tail = (rest[: cut.start()], rest[cut.start() :]) if cut else (rest, "")
     repo = f"{owner}/{name}"
-    if not is_repo(repo):
+    if owner.lower() in _OTHER_HOSTS:
+        raise UsageError("library.foreign_address", ref=text[:200])
+    if not is_repo(repo) or owner in _NO_OWNERS:
         raise UsageError("library.bad_reference", ref=text[:80])
     tail = tail.rstrip("/")
     revision, tail = _revision(tail)
     inside, mark, selector = _split_selector(tail)
-    if mark and (not selector or re.search(r"[:@]", selector)):
+    if mark and not selector:
+        raise UsageError("library.bad_reference", ref=text[:80])
+    if mark and re.search(r"[:@]", selector):
         raise UsageError("library.two_selectors", ref=text[:200])
+    if selector.lower() == "latest":  # Ollama's and Docker's word for no choice at all
+        selector = ""
     if inside and mark:
         raise UsageError("library.two_selectors", ref=text[:200])
     return Reference(
@@ -113,7 +128,9 @@ def _repository(text: str, typed: str) -> Reference:
 
 def _revision(tail: str) -> tuple[str, str]:
     """Take `/blob/REV`, `/resolve/REV` or `/tree/REV` off the front of what follows the name."""
-    found = re.fullmatch(r"/(?:blob|resolve|raw|tree)/([^/:@]+)(.*)", tail)
+    # Pull requests and converted branches are named by a path: `refs/pr/1`.
+    revision = r"refs/(?:pr|convert|heads|tags)/[^/:@]+|[^/:@]+"
+    found = re.fullmatch(rf"/(?:blob|resolve|raw|tree)/({revision})(.*)", tail)
     return (found[1], found[2]) if found else ("", tail)
 
 
@@ -127,6 +144,8 @@ def _split_selector(tail: str) -> tuple[str, str, str]:
 
 def _word(text: str, typed: str) -> Reference:
     word, mark, selector = typed.partition("@")
-    if mark and (not selector or "@" in selector):
+    if not word or (mark and not selector):
+        raise UsageError("library.bad_reference", ref=text[:80])
+    if "@" in selector:
         raise UsageError("library.two_selectors", ref=text[:200])
     return Reference(text=text, kind="word", word=word, selector=selector)
