@@ -45,6 +45,8 @@ SAMPLING: dict[str, tuple[tuple[str, ...], Kind]] = {
     "mirostat": (("--mirostat",), Whole(0, 2)),
     "mirostat_tau": (("--mirostat-ent",), POSITIVE),
     "mirostat_eta": (("--mirostat-lr",), POSITIVE),
+    "adaptive_target": (("--adaptive-target",), Number()),
+    "adaptive_decay": (("--adaptive-decay",), Number(0, 0.99)),
     "samplers": (("--samplers",), click.STRING),
     "seed": (("--seed",), Whole(0, 2**32 - 1)),
 }
@@ -68,8 +70,22 @@ WANTS: dict[str, tuple[tuple[str, ...], Kind]] = {
 ANSWER: dict[str, tuple[tuple[str, ...], Kind]] = {
     "max_tokens": (("-n", "--max-tokens", "--predict"), COUNT),
     "keep_alive": (("--keepalive", "--keep-alive", "--ttl"), Duration()),
+    "speculation": (("--speculation",), click.Choice(["off", "ngram"])),
 }
 """Field of `ChatSettings` -> its flags and their kind."""
+
+_ADAPTER = "FILE[:SCALE]"
+REPEATED: dict[str, tuple[tuple[str, ...], str, Kind, str]] = {
+    "stop_tokens": (("--stop-token",), "stop_token", Whole(0), "ID"),
+    "lora": (("--lora", "--lora-scaled"), "lora", click.STRING, _ADAPTER),
+    "control_vectors": (
+        ("--control-vector", "--control-vector-scaled"), "control_vector", click.STRING, _ADAPTER,
+    ),
+    "dry_sequence_breakers": (
+        ("--dry-sequence-breaker",), "dry_sequence_breakers", click.STRING, "TEXT",
+    ),
+}  # fmt: skip
+"""Fields that are given once for each of their values: flags, help, kind, name of a value."""
 
 NOT_BY_OPTION = frozenset({"model", "system", "titles"})
 """Settings that have a flag of their own, or are none of a chat."""
@@ -104,6 +120,10 @@ def answer_options(command: Command) -> Command:
         help=say("cli.opt_option"),
     )(command)  # fmt: skip
     command = click.option("--stop", "stop", multiple=True, help=say("cli.opt_stop"))(command)
+    for field, (flags, about, kind, metavar) in reversed(REPEATED.items()):
+        command = click.option(
+            *flags, field, multiple=True, type=kind, metavar=metavar, help=say(f"cli.opt_{about}")
+        )(command)
     command = click.option("--ignore-eos", is_flag=True, help=say("cli.opt_ignore_eos"))(command)
     return _options(ANSWER, _options(SAMPLING, command))
 
@@ -120,6 +140,9 @@ def settings_of(given: dict[str, Any]) -> ChatSettings:
     wants, rest = _given(given, WANTS), _given(given, ANSWER)
     if given.get("stop"):
         rest["stop"] = tuple(given["stop"])
+    for field in REPEATED:
+        if given.get(field):
+            (sampling if field in Sampling.__struct_fields__ else rest)[field] = tuple(given[field])
     if given.get("ignore_eos"):
         rest["ignore_eos"] = True
     for key, text in given.get("options", ()):

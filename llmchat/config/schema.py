@@ -21,7 +21,11 @@ class ChatTable(Struct, frozen=True, kw_only=True, omit_defaults=True):
     thinking: bool | Literal["low", "medium", "high"] | None = None
     max_tokens: int | None = None
     stop: tuple[str, ...] | None = None
+    stop_tokens: tuple[int, ...] | None = None
     ignore_eos: bool | None = None
+    lora: tuple[str, ...] | None = None
+    control_vectors: tuple[str, ...] | None = None
+    speculation: Literal["off", "ngram"] | None = None
     context_policy: Literal["stop", "drop-middle", "rolling", "ask"] | None = None
     keep_alive: float | None = None
     titles: Literal["words", "off"] = "words"
@@ -56,6 +60,9 @@ class ModelTable(Struct, frozen=True, kw_only=True, omit_defaults=True):
     thinking: bool | Literal["low", "medium", "high"] | None = None
     max_tokens: int | None = None
     stop: tuple[str, ...] | None = None
+    lora: tuple[str, ...] | None = None
+    control_vectors: tuple[str, ...] | None = None
+    speculation: Literal["off", "ngram"] | None = None
     context_policy: Literal["stop", "drop-middle", "rolling", "ask"] | None = None
     keep_alive: float | None = None
     sampling: Sampling = Sampling()
@@ -68,6 +75,9 @@ class ModelTable(Struct, frozen=True, kw_only=True, omit_defaults=True):
             thinking=self.thinking,
             max_tokens=self.max_tokens,
             stop=self.stop,
+            lora=self.lora,
+            control_vectors=self.control_vectors,
+            speculation=self.speculation,
             context_policy=self.context_policy,
             keep_alive=self.keep_alive,
             sampling=self.sampling,
@@ -105,7 +115,11 @@ class Settings(Struct, frozen=True, kw_only=True, omit_defaults=True):
             thinking=chat.thinking,
             max_tokens=chat.max_tokens,
             stop=chat.stop,
+            stop_tokens=chat.stop_tokens,
             ignore_eos=chat.ignore_eos,
+            lora=chat.lora,
+            control_vectors=chat.control_vectors,
+            speculation=chat.speculation,
             context_policy=chat.context_policy,
             keep_alive=chat.keep_alive,
             sampling=self.sampling,

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
+from llmchat.core.adapting import wants_of
 from llmchat.core.events import AnyChatEvent, ModelLoading, PromptRead, Queued
 from llmchat.core.following import Published
 from llmchat.core.sessions import ModelSource, Sessions
@@ -109,7 +110,7 @@ class Asking:
         """The model, loaded if need be; what is seen of that is published."""
         values = settings.values
         loading = self._report_loading(model)
-        return self._services.sessions.use(model, values.wants, values.keep_alive, loading)
+        return self._services.sessions.use(model, wants_of(values), values.keep_alive, loading)
 
     def _report_loading(self, model: ModelFile) -> OnProgress:
         def report(event: protocol.Plan | protocol.Loading) -> None:

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from llmchat.core import prompting
+from llmchat.core.adapting import of_reply, wants_of
 from llmchat.core.sessions import ModelSource, Sessions
 from llmchat.core.settings import tree_of
 from llmchat.core.storing import StoreThread
@@ -98,7 +99,7 @@ class Replays:
         values = _settings(stored.made)
         model = self._find_model(stored.made)
         keep_alive = values.keep_alive
-        async with self._sessions.use(model, values.wants, keep_alive, on_progress) as session:
+        async with self._sessions.use(model, wants_of(values), keep_alive, on_progress) as session:
             request = _request(stored, values)
             parts, finished = await _collect(session, request)
             facts = session.facts
@@ -201,8 +202,7 @@ def _request(stored: _Stored, values: ChatSettings) -> protocol.Generate:
         ),
         sampling=msgspec.structs.replace(values.sampling, seed=made.seed),
         max_tokens=max_tokens,
-        stop=values.stop or (),
-        ignore_eos=bool(values.ignore_eos),
+        **of_reply(values),
         constraint=values.constraint,
     )
 

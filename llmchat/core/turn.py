@@ -13,6 +13,7 @@ from functools import partial
 import msgspec
 
 from llmchat.core import prompting
+from llmchat.core.adapting import of_reply
 from llmchat.core.asking import Asking, Services
 from llmchat.core.context import room_for_reply
 from llmchat.core.events import (
@@ -178,8 +179,7 @@ class Turn(Asking):
             sampling=values.sampling,
             n=len(self._growing),
             max_tokens=values.max_tokens,
-            stop=values.stop or (),
-            ignore_eos=bool(values.ignore_eos),
+            **of_reply(values),
             constraint=values.constraint,
             tag=self.conversation,
         )

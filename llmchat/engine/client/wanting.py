@@ -4,6 +4,8 @@ from llmchat.engine.protocol import Facts
 from llmchat.values import Wants
 
 _AUTO = ("auto", None)
+_FILES = ("lora", "control_vectors")
+"""A worker that has loaded more of them than are wanted will do."""
 _DEFAULTS = {"cache_type_k": "f16", "cache_type_v": "f16", "swa_full": False, "use_mlock": False}
 
 
@@ -22,8 +24,10 @@ def satisfies(held: Wants, facts: Facts, wanted: Wants) -> bool:
     others = (
         name
         for name in Wants.__struct_fields__
-        if name not in ("n_ctx", "n_gpu_layers", "n_threads")
+        if name not in ("n_ctx", "n_gpu_layers", "n_threads", *_FILES)
     )
+    if not all(set(getattr(wanted, n) or ()) <= set(getattr(held, n) or ()) for n in _FILES):
+        return False
     return all(_same(name, getattr(held, name), getattr(wanted, name)) for name in others)
 
 

@@ -10,6 +10,13 @@ from llmchat.values import Constraint, Sampling, Wants
 PROTOCOL_VERSION: Final = 1
 
 
+class Scaled(Struct, frozen=True, kw_only=True):
+    """An adapter's or control vector's file, loaded by the worker's wants, and how much of it."""
+
+    path: str
+    scale: float = 1.0
+
+
 class Hello(Struct, frozen=True, kw_only=True, tag="hello"):
     """First frame of every connection. JSON, frozen."""
 
@@ -45,6 +52,8 @@ class Generate(Struct, frozen=True, kw_only=True, tag="generate", omit_defaults=
     n: int = 1
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
+    stop_tokens: tuple[int, ...] = ()
+    """Tokens that end the reply and are no part of it."""
     ignore_eos: bool = False
     forced: str | tuple[int, ...] = ""
     """What the reply begins with; not sampled, but sent as deltas."""
@@ -52,6 +61,11 @@ class Generate(Struct, frozen=True, kw_only=True, tag="generate", omit_defaults=
     want_tokens: bool = False
     """Deltas carry token ids even without logprobs."""
     priority: int = 0
+    lora: tuple[Scaled, ...] = ()
+    """Adapters that count for this reply; those that are left out have no say."""
+    control_vectors: tuple[Scaled, ...] = ()
+    speculation: Literal["off", "ngram"] = "off"
+    """`ngram`: guess from what was said before. The reply is the same; copying is faster."""
     tag: str = ""
     """Whose memory its cells are: the conversation's id. Without one they never reach a disk."""
 

@@ -10,12 +10,14 @@ from collections.abc import Callable, Sequence
 
 from llmchat.engine.protocol import Failed, PromptProgress, Queued, TokenInfo
 from llmchat.engine.worker import scheduler
+from llmchat.engine.worker.adapters import NOTHING, Adapters
 from llmchat.engine.worker.capi import ABORTED, NO_SLOT, OK, Context
 from llmchat.engine.worker.memory import SequenceTable, Slot
 from llmchat.engine.worker.memory.checkpoints import marks
-from llmchat.engine.worker.reply import Parser, Reply, Task
+from llmchat.engine.worker.reply import Parser, Part, Reply, Task
 from llmchat.engine.worker.rivals import describe, sample_with_rivals
 from llmchat.engine.worker.sampling import Chain, merge, seed_of
+from llmchat.engine.worker.speculation import Costs, Drafter
 from llmchat.engine.worker.vocab import Vocab
 from llmchat.errors import GenerationFailed
 from llmchat.text import say
@@ -36,8 +38,10 @@ class Generation:
         n_threads: int,
         make_parser: Callable[[Task], Parser],
         markers: frozenset[bytes] = frozenset(),
+        adapters: Adapters,
     ) -> None:
         self.context = context
+        self._adapters = adapters
         self.vocab = vocab
         self.table = table
         self.n_ctx = n_ctx
@@ -49,6 +53,9 @@ class Generation:
         self._markers = markers
         self._sizer = scheduler.ChunkSizer(context.batch.n_rows)
         self._governor = scheduler.ThreadGovernor(n_threads)
+        self._costs = Costs()
+        self._mixture = NOTHING
+        """What the last decode computed with."""
         self._rows_before = 0
         self._alone: Task | None = None
         self._untidy = False
@@ -149,12 +156,14 @@ class Generation:
         banned = self.vocab.ends if task.request.ignore_eos else ()
         for choice in range(max(1, task.request.n)):
             seed = seed_of(sampling, choice)
-            chain = Chain(self.vocab, sampling, seed, banned=banned)
+            chain = Chain(self.vocab, sampling, seed, banned=banned, n_ctx=self.n_ctx)
             chain.remember(task.prompt)
             slot = slots[choice] if slots else None
             reply = Reply(task, choice, slot, chain, self._make_parser(task))
             reply.leader = task.replies[0] if task.replies else None
             reply.rule = task.rules[choice] if task.rules else None
+            if task.request.speculation == "ngram" and not self.table.kind.wants_checkpoints:
+                reply.drafter = Drafter()
             task.replies.append(reply)
 
     def _resume(self) -> None:
@@ -180,7 +189,7 @@ class Generation:
     # one decode
 
     def _step(self, replies: list[Reply]) -> None:
-        ready = [reply for reply in replies if reply.slot is not None]
+        ready = self._alike([reply for reply in replies if reply.slot is not None])
         generating = [reply for reply in ready if reply.generating]
         reading = [reply for reply in ready if not reply.generating]
         if not ready:
@@ -189,19 +198,50 @@ class Generation:
         chunk = self._sizer.rows(alone=not generating)
         shares = scheduler.plan(generating, reading, batch.n_rows, chunk)
         batch.clear()
-        rows: list[tuple[Reply, int, int]] = []
+        parts: list[Part] = []
         for share in shares:
             reply = share.who
             assert isinstance(reply, Reply)
             assert reply.slot is not None
             start = len(reply.slot.tokens)
-            tokens = reply.tokens[start : start + share.rows]
+            tokens = reply.to_compute(start, share.rows)
             last = start + len(tokens) == len(reply.tokens)
-            rows.append((reply, len(tokens), batch.add(tokens, start, reply.slot.seq, output=last)))
-        self._decode(rows, only_generating=not reading)
+            row = batch.add(tokens, start, reply.slot.seq, output=last)
+            guess = self._guess(reply, len(shares)) if not reading else []
+            for place, token in enumerate(guess, start + 1):
+                batch.add([token], place, reply.slot.seq, output=True)
+            parts.append(Part(reply, len(tokens), row, guess))
+        self._adapters.apply(self.context, self._mixture)
+        self._decode(parts, only_generating=not reading)
 
-    def _decode(self, rows: list[tuple[Reply, int, int]], *, only_generating: bool) -> None:
-        tasks = {id(reply.task): reply.task for reply, _, _ in rows}
+    def _alike(self, ready: list[Reply]) -> list[Reply]:
+        """Those of one mixture of adapters, which holds for a whole decode: each in its turn."""
+        mixtures = list(dict.fromkeys(reply.task.mixture for reply in ready))
+        if not mixtures:
+            return []
+        place = mixtures.index(self._mixture) + 1 if self._mixture in mixtures else 0
+        self._mixture = mixtures[place % len(mixtures)]
+        return [reply for reply in ready if reply.task.mixture == self._mixture]
+
+    def _guess(self, reply: Reply, replies: int) -> list[int]:
+        """Tokens that may follow, to be computed in the same decode."""
+        if reply.drafter is None:
+            return []
+        limit = reply.task.request.max_tokens
+        left = self.n_ctx - len(reply.tokens) - 1
+        if limit is not None:
+            left = min(left, limit - reply.written - 1)
+        # Every reply of the step has a row of the outputs that the context was made for.
+        outputs = min(self.context.n_seq_max, self.context.batch.n_rows) // replies - 1
+        most = min(left, outputs, self.context.batch.room - replies)
+        guess = reply.drafter.propose(reply.tokens, max(0, most))
+        count = self._costs.worth(replies, reply.drafter.chance, len(guess))
+        if guess and not count:
+            reply.drafter.forgive()
+        return guess[:count]
+
+    def _decode(self, rows: list[Part], *, only_generating: bool) -> None:
+        tasks = {id(part.reply.task): part.reply.task for part in rows}
         alone = next(iter(tasks.values())) if len(tasks) == 1 else None
         self.context.abort(False)
         self._alone = alone
@@ -218,15 +258,17 @@ class Generation:
             self._measure(rows, time.perf_counter() - started, only_generating)
             self._take(rows)
         elif code == NO_SLOT:
-            self._make_room([reply for reply, _, _ in rows])
+            self._make_room([part.reply for part in rows])
         else:
-            self._after_break([reply for reply, _, _ in rows], code)
+            self._after_break([part.reply for part in rows], code)
 
-    def _measure(
-        self, rows: list[tuple[Reply, int, int]], seconds: float, only_generating: bool
-    ) -> None:
+    def _measure(self, rows: list[Part], seconds: float, only_generating: bool) -> None:
         if not only_generating:
-            self._sizer.observe(sum(count for _, count, _ in rows), seconds)
+            self._sizer.observe(sum(part.read for part in rows), seconds)
+            return
+        guessed = sum(len(part.guess) for part in rows)
+        self._costs.observe(len(rows), guessed, seconds)
+        if guessed:  # a step of another size says nothing about a busy neighbour
             return
         if len(rows) != self._rows_before:
             self._rows_before = len(rows)
@@ -260,6 +302,8 @@ class Generation:
         """A decode stopped half-way: trust only the positions that llama.cpp still holds."""
         for reply in replies:
             assert reply.slot is not None
+            if reply.drafter is not None:  # guesses are nobody's
+                self.context.seq_rm(reply.slot.seq, len(reply.tokens), -1)
             self.table.repair(reply.slot, reply.tokens, self.context.pos_max(reply.slot.seq) + 1)
         if code == ABORTED:
             return
@@ -268,19 +312,37 @@ class Generation:
 
     # what came out
 
-    def _take(self, rows: list[tuple[Reply, int, int]]) -> None:
-        for reply, count, _row in rows:
+    def _take(self, rows: list[Part]) -> None:
+        for reply, count, _row, guess in rows:
             assert reply.slot is not None
             start = len(reply.slot.tokens)
-            self.table.extend(reply.slot, reply.tokens[start : start + count])
+            self.table.extend(reply.slot, [*reply.tokens[start : start + count], *guess])
             if reply.first == 0 and start + count in reply.task.marks:
                 self.table.checkpoint(reply.slot)
-        for reply, _count, row in rows:
+        for part in rows:
+            reply = part.reply
             if reply.first == 0:
                 self._report(reply.task)
-            if reply.pending == 0:
+            if part.guess:
+                self._verify(part)
+            elif reply.pending == 0:
                 for each in self._sharing(reply):
-                    self._sample(each, row)
+                    self._sample(each, part.row)
+
+    def _verify(self, part: Part) -> None:
+        """Sample row by row; a guess counts only as far as it is what is chosen anyway."""
+        reply, slot = part.reply, part.reply.slot
+        assert slot is not None
+        before = len(reply.tokens)
+        right = 0
+        for row, guess in enumerate([*part.guess, None], part.row):
+            self._sample(reply, row)
+            if reply.finish is not None or reply.tokens[-1] != guess:
+                break
+            right += 1
+        self.table.cut(slot, before + right)
+        if reply.drafter is not None:
+            reply.drafter.observe(len(part.guess), right)
 
     def _sharing(self, reply: Reply) -> list[Reply]:
         """The reply, and those that share the prompt it has just read."""
@@ -309,7 +371,8 @@ class Generation:
         reply.last = time.perf_counter()
         if reply.first == 0:
             reply.first = reply.last
-        if token in self.vocab.ends and not request.ignore_eos:
+        ends = token in self.vocab.ends and not request.ignore_eos
+        if ends or token in request.stop_tokens:
             self._end(reply, "stop")
             return
         reply.tokens.append(token)

@@ -134,6 +134,7 @@ class LlamaBackend:
             n_threads=opened.facts.n_threads,
             make_parser=self._make_parser,
             markers=opened.markers,
+            adapters=opened.adapters,
         )
         return opened.facts
 
@@ -316,6 +317,7 @@ def _read_request(request: Generate, emit: Emit, arrival: int, opened: Opened) -
     task = Task(request, emit, arrival, read, stop=(*request.stop, *stops))
     task.arrived = started
     task.forced = prompts.forced_tokens(request.forced, vocab)
+    task.mixture = opened.adapters.mixture(request.lora, request.control_vectors)
     if not task.prompt:
         raise GenerationFailed("engine.empty_prompt")
     if len(task.prompt) >= facts.n_ctx:

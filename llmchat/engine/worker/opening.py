@@ -23,6 +23,7 @@ from llmchat.engine.protocol import (
 )
 from llmchat.engine.settling import settle
 from llmchat.engine.worker import fit
+from llmchat.engine.worker.adapters import Adapters
 from llmchat.engine.worker.capi import Context, Pointer, model_description, model_text
 from llmchat.engine.worker.chat.parse import ReplyParser
 from llmchat.engine.worker.chat.template import ChatTemplate, Segment
@@ -44,9 +45,15 @@ class Opened:
     """Everything that the loop needs of a loaded model."""
 
     def __init__(
-        self, loaded: Loaded, facts: Facts, table: SequenceTable, template: ChatTemplate
+        self,
+        loaded: Loaded,
+        facts: Facts,
+        table: SequenceTable,
+        template: ChatTemplate,
+        adapters: Adapters,
     ) -> None:
         self.loaded = loaded
+        self.adapters = adapters
         self.facts = facts
         self.table = table
         self.template = template
@@ -85,7 +92,9 @@ def open_everything(
     decision = _agreed(paths, wants, log, proceed)
     report = _Throttle(progress, stopping)
     pointer = open_model(paths, decision.model, log, report)
+    adapters = Adapters()
     try:
+        adapters.load(pointer, wants.lora or (), wants.control_vectors or (), log)
         progress(Loading(fraction=1.0, stage="context"))
         context_pointer = open_context(pointer, decision.context, log)
     except EngineError:
@@ -109,7 +118,7 @@ def open_everything(
         loaded.close()
         raise
     kind = fit.memory_kind(pointer, decision.context.swa_full)
-    return Opened(loaded, facts, _table(context, kind), template)
+    return Opened(loaded, facts, _table(context, kind), template, adapters)
 
 
 def _table(context: Context, kind: Kind) -> SequenceTable:

@@ -6,14 +6,16 @@ when it is over. Refuses the loop and llama.cpp's memory.
 
 import time
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from llmchat.engine.backend import Emit
 from llmchat.engine.protocol import Delta, Finished, Generate, TokenInfo
+from llmchat.engine.worker.adapters import NOTHING
 from llmchat.engine.worker.constraint.rule import Rule
 from llmchat.engine.worker.memory import Slot
 from llmchat.engine.worker.prompts import Read
 from llmchat.engine.worker.sampling import Chain
+from llmchat.engine.worker.speculation import Drafter
 from llmchat.engine.worker.vocab import TextStream, Vocab
 from llmchat.values import FinishReason, Timings, ToolCall, Usage
 
@@ -82,6 +84,7 @@ class Task:
         self.marks: list[int] = []
         """Lengths of the prompt at which what was read is kept (`memory/checkpoints.py`)."""
         self.forced: list[int] = []
+        self.mixture = NOTHING
         self.rules: list[Rule] = []
         """One for each choice, at the reply's beginning; empty without a constraint."""
         self.position = -1
@@ -89,8 +92,11 @@ class Task:
 
     @property
     def prompt(self) -> list[int]:
-        """What is read before the first token is chosen: the prompt and what is forced."""
-        return self.read.tokens + self.forced
+        """What is read before the first token is chosen, as the prefix memory knows it.
+
+        Its first token has the adapters' name, if there are any: see `Reply.to_compute`.
+        """
+        return self.mixture.named(self.read.tokens + self.forced)
 
     @property
     def usage(self) -> Usage:
@@ -102,6 +108,18 @@ class Task:
             from_disk=self.from_disk,
             read=total - self.from_memory - self.from_disk,
         )
+
+
+class Part(NamedTuple):
+    """What one reply has of a decode."""
+
+    reply: "Reply"
+    read: int
+    """How many tokens of its own."""
+    row: int
+    """The row of the last of them."""
+    guess: list[int]
+    """Tokens that may follow, each with a row behind that."""
 
 
 class Reply:
@@ -122,8 +140,16 @@ class Reply:
         self.first = 0.0
         self.last = 0.0
         self.finish: FinishReason | None = None
+        self.drafter: Drafter | None = None
         self.leader: Reply | None = None
         """Whose prompt it will share; it waits until that is read."""
+
+    def to_compute(self, start: int, count: int) -> list[int]:
+        """The tokens that the model computes at these places."""
+        tokens = self.tokens[start : start + count]
+        if start == 0 and self.task.mixture.name:
+            tokens[0] = (self.task.read.tokens + self.task.forced)[0]
+        return tokens
 
     @property
     def pending(self) -> int:
@@ -187,7 +213,7 @@ class Reply:
                 seed=self.chain.seed,
                 prompt_digest=self.task.read.digest,
                 tool_calls=calls,
-                tokens=() if cut else tuple(self.tokens[start:]),
+                tokens=() if cut else tuple(self.to_compute(start, len(self.tokens))),
                 vocab=vocab.digest,
             )
         )

@@ -34,10 +34,18 @@ ORDER: Final = (
     "temperature",
 )
 """llama.cpp's default chain, by its names."""
+KNOWN: Final = (*ORDER, "infill", "adaptive_p")
+"""All of its samplers; `adaptive_p` chooses the token itself, in whatever place it is named."""
 
 DEFAULTS: Final = msgspec.structs.replace(LLAMA_CPP_SAMPLING, samplers=ORDER)
 
-_ALIASES: Final = {"typical_p": "typ_p", "typical": "typ_p", "temp": "temperature"}
+_ALIASES: Final = {
+    "typical_p": "typ_p",
+    "typical": "typ_p",
+    "typ": "typ_p",
+    "nucleus": "top_p",
+    "temp": "temperature",
+}
 _METADATA: Final = {
     "temperature": "temp",
     "top_k": "top_k",
@@ -53,7 +61,6 @@ _METADATA: Final = {
 }
 """Our field -> the key under `general.sampling.` in a model file."""
 
-_BREAKERS: Final = (b"\n", b":", b'"', b"*")
 _SEED_RANDOM: Final = 0xFFFFFFFF
 """llama.cpp draws a seed of its own for this value: never pass it."""
 _BOUND: Final = 1e6
@@ -86,7 +93,7 @@ def model_sampling(model: Pointer) -> Sampling:
         found[field] = candidate
     names = model_text(model, "general.sampling.sequence")
     if names:
-        known = tuple(name for name in map(_name, names.split(";")) if name in ORDER)
+        known = tuple(name for name in map(_name, names.split(";")) if name in KNOWN)
         if known:
             found["samplers"] = known
     return Sampling(**found)
@@ -126,7 +133,7 @@ def validate(sampling: Sampling, n_vocab: int) -> None:
     if sampling.seed is not None and not 0 <= sampling.seed < 2**64:
         raise GenerationFailed("engine.bad_sampling", field="seed", value=sampling.seed)
     for name in sampling.samplers or ():
-        if _name(name) not in ORDER:
+        if _name(name) not in KNOWN:
             raise GenerationFailed("engine.bad_sampling", field="samplers", value=name)
     for token, bias in (sampling.logit_bias or {}).items():
         if not 0 <= token < n_vocab or math.isnan(bias):
@@ -155,10 +162,14 @@ class Chain:
         seed: int,
         *,
         banned: Iterable[int] = (),
+        n_ctx: int = 0,
     ) -> None:
-        """`sampling` is merged and validated; `banned` tokens can never be chosen."""
+        """`sampling` is merged and validated; `banned` tokens can never be chosen.
+
+        `n_ctx` is what -1 means for how far penalties look back.
+        """
         self.vocab = vocab
-        self.sampling = sampling
+        self.sampling = sampling = _with_windows(sampling, n_ctx)
         self.seed = seed
         self.remembers = _remembers(sampling)
         biases = {**(sampling.logit_bias or {}), **dict.fromkeys(banned, -math.inf)}
@@ -252,6 +263,17 @@ def _remembers(sampling: Sampling) -> bool:
     return penalties or bool(sampling.dry_multiplier)
 
 
+def _with_windows(sampling: Sampling, n_ctx: int) -> Sampling:
+    def whole(count: int | None) -> int | None:
+        return n_ctx if count is not None and count < 0 else count
+
+    return msgspec.structs.replace(
+        sampling,
+        repeat_last_n=whole(sampling.repeat_last_n),
+        dry_penalty_last_n=whole(sampling.dry_penalty_last_n),
+    )
+
+
 def _suppressed(vocab: Vocab) -> list[int]:
     count = ctypes.c_int32(0)
     tokens = lib.llama_vocab_get_suppress_tokens(vocab.pointer, ctypes.byref(count))
@@ -268,9 +290,16 @@ def _samplers(vocab: Vocab, s: Sampling, seed: int) -> list[Pointer]:
             return [temp, lib.llama_sampler_init_mirostat(vocab.size, seed, *tau_eta, 100)]
         return [temp, lib.llama_sampler_init_mirostat_v2(seed, s.mirostat_tau, s.mirostat_eta)]
     order = [_name(name) for name in s.samplers or ORDER]
+    adaptive = "adaptive_p" in order and not greedy
+    order = [name for name in order if name != "adaptive_p"]
     if greedy:  # what cannot change which one is the largest, or could drop it, is left out
         order = [name for name in order if name in ("penalties", "dry")]
     made = [_MAKERS[name](vocab, s, seed) for name in order if not _is_neutral(name, s)]
+    if adaptive:
+        return [
+            *made,
+            lib.llama_sampler_init_adaptive_p(s.adaptive_target, s.adaptive_decay, seed),
+        ]
     picker = lib.llama_sampler_init_greedy() if greedy else lib.llama_sampler_init_dist(seed)
     return [*made, picker]
 
@@ -292,7 +321,8 @@ def _is_neutral(name: str, s: Sampling) -> bool:
 
 
 def _dry(vocab: Vocab, s: Sampling, _seed: int) -> Pointer:
-    breakers = (ctypes.c_char_p * len(_BREAKERS))(*_BREAKERS)
+    words = [word.encode("utf-8", "replace") for word in s.dry_sequence_breakers or ()]
+    breakers = (ctypes.c_char_p * len(words))(*words)
     return lib.llama_sampler_init_dry(
         vocab.pointer,
         s.dry_multiplier,
@@ -300,7 +330,7 @@ def _dry(vocab: Vocab, s: Sampling, _seed: int) -> Pointer:
         s.dry_allowed_length,
         max(0, s.dry_penalty_last_n or 0),
         breakers,
-        len(_BREAKERS),
+        len(words),
     )
 
 
@@ -325,6 +355,7 @@ _MAKERS: Final[dict[str, Callable[[Vocab, Sampling, int], Pointer]]] = {
     "xtc": lambda _v, s, seed: lib.llama_sampler_init_xtc(
         s.xtc_probability, s.xtc_threshold, 1, seed
     ),
+    "infill": lambda v, _s, _seed: lib.llama_sampler_init_infill(v.pointer),
     "temperature": lambda _v, s, _s: lib.llama_sampler_init_temp_ext(
         s.temperature, s.dynatemp_range, s.dynatemp_exponent
     ),
