@@ -48,6 +48,11 @@ class Places:
         return self.data / "llmchat.db"
 
     @property
+    def blobs(self) -> Path:
+        """The folder of attached images, by content hash."""
+        return self.data / "blobs"
+
+    @property
     def kv(self) -> Path:
         """Saved KV states."""
         return self.cache / "kv"

@@ -109,9 +109,7 @@ class Chats(Remembered):
         Raises:
             StoreError: the words could not be saved; nothing was asked.
         """
-        words = as_parts(parts)
-        if not words:
-            raise UsageError("core.nothing_to_send")
+        words = _sendable(parts)
 
         def save(store: Store) -> Assignment:
             with store.db.transaction():
@@ -263,6 +261,20 @@ class Chats(Remembered):
         """Tokens of the conversation with a draft below it; None when no model is loaded."""
         conversation, branch = await self.get(id_), await self.branch(id_)
         return await self._in_force.count(conversation, branch, as_parts(draft))
+
+
+def _sendable(words: Words) -> tuple[Part, ...]:
+    """What may be sent: something, and nothing that no model here can see yet.
+
+    Raises:
+        UsageError: there is nothing, or an image.
+    """
+    parts = as_parts(words)
+    if not parts:
+        raise UsageError("core.nothing_to_send")
+    if any(part.kind == "image" for part in parts):
+        raise UsageError("core.no_images")
+    return parts
 
 
 def as_parts(words: Words) -> tuple[Part, ...]:

@@ -11,7 +11,6 @@ from msgspec import Struct
 from llmchat.core.context import choose
 from llmchat.engine.protocol import ChatMessage, Messages
 from llmchat.engine.session import Session
-from llmchat.errors import UsageError
 from llmchat.values import ChatSettings, LeftOut, Message, Part
 
 KeptTokens = Mapping[str, tuple[str, tuple[int, ...]]]
@@ -54,15 +53,19 @@ def lines(branch: Sequence[Message], system: str | None, kept: KeptTokens) -> li
 
 
 def written(parts: Sequence[Part]) -> str:
-    """A message's content as the model reads it: files first, each under its name."""
-    files = [_file(part) for part in parts if part.kind == "file"]
+    """A message's content as the model reads it: files first, each under its name.
+
+    An image, as imported conversations have them, is named and said not to be shown: no model here
+    sees yet.
+    """
+    files = [_file(part) for part in parts if part.kind in ("file", "image")]
     text = "".join(part.text for part in parts if part.kind == "text")
-    if any(part.kind == "image" for part in parts):
-        raise UsageError("core.no_images")
     return "\n\n".join([*files, text] if text else files)
 
 
 def _file(part: Part) -> str:
+    if part.kind == "image":
+        return f"[image {part.meta.get('name', '')}, which cannot be shown]"
     fence = "```"
     while fence in part.text:
         fence += "`"

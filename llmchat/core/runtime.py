@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from llmchat.config.personas import told_once
+from llmchat.core.attaching.attachments import Attachments
 from llmchat.core.chats import Chats
 from llmchat.core.downloads import Downloads
 from llmchat.core.models import Models
@@ -75,6 +76,7 @@ class Runtime:
             asked=self._forget_deaths_by_hand,
             states=SavedStates(places),
         )
+        self.attachments = Attachments(places.blobs)
         self.replays = Replays(self._storage, self.models, self._sessions)
 
     async def __aenter__(self) -> Self:

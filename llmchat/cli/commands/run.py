@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from llmchat.cli.options import answer_options, load_options, settings_of
 from llmchat.cli.output import answer_json, is_terminal, note
 from llmchat.cli.parameters import ChatId, ModelName, PersonaName
 from llmchat.cli.parts import open_models, open_runtime, open_settings
-from llmchat.cli.prompt import attachment, piped, question, system_prompt
+from llmchat.cli.prompt import piped, question, system_prompt
 from llmchat.errors import ExitCode, NotFound, UsageError
 from llmchat.text import say
 from llmchat.values import ChatSettings, Conversation, Message, Part
@@ -97,7 +98,7 @@ class Ask:
         if given["resume"] == WHICH:
             given["resume"] = pick_chat()
         self.flags = _flags(given)  # what is wrong with them is said before stdin is read
-        self.files = [attachment(path) for path in given["files"]]
+        self.files = _attached(given["files"])
         self.text = question(words, piped())
 
     @property
@@ -161,6 +162,14 @@ class Ask:
             answer_json(answer_of(reply))
         if self.given["stats"]:
             say_figures(reply)
+
+
+def _attached(patterns: Sequence[str]) -> list[Part]:
+    if not patterns:
+        return []
+    from llmchat.cli.attaching import attach  # documents and encodings: only for who has files
+
+    return attach(patterns)
 
 
 class _NoModel(Exception):
