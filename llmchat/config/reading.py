@@ -36,7 +36,7 @@ SHORT_NAMES = {
     "LLMCHAT_MODEL": "chat.model",
     "LLMCHAT_THEME": "ui.theme",
     "LLMCHAT_KEEP_ALIVE": "chat.keep_alive",
-    "LLMCHAT_KV_CACHE_DISK": "engine.kv_cache_disk",
+    "LLMCHAT_KV_CACHE_DISK": "memory.kv_cache_disk",
 }
 """Variables with a name of their own; every other setting is LLMCHAT_TABLE_FIELD."""
 

@@ -41,8 +41,8 @@ Bytes = Literal[0] | Annotated[str, Meta(pattern=SIZE)]
 """A size with its unit, or 0 for none."""
 
 
-class EngineTable(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`[engine]`: what holds for every model's worker."""
+class MemoryTable(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`[memory]`: what holds for every model's worker."""
 
     kv_cache_disk: Bytes = "4 GiB"
 
@@ -98,7 +98,7 @@ class Settings(Struct, frozen=True, kw_only=True, omit_defaults=True):
     sampling: Sampling = Sampling()
     load: Wants = Wants()
     library: LibraryTable = LibraryTable()
-    engine: EngineTable = EngineTable()
+    memory: MemoryTable = MemoryTable()
     ui: UiTable = UiTable()
     aliases: dict[str, str] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
@@ -132,7 +132,7 @@ TABLES: dict[str, type[Struct]] = {
     "sampling": Sampling,
     "load": Wants,
     "library": LibraryTable,
-    "engine": EngineTable,
+    "memory": MemoryTable,
     "ui": UiTable,
 }
 """The tables with a fixed set of fields."""

@@ -195,7 +195,7 @@ class SettingsService:
     @property
     def kv_cache_disk(self) -> int:
         """Bytes that saved KV states may take; 0: none are saved."""
-        size, _ = self._plain("engine", "kv_cache_disk")
+        size, _ = self._plain("memory", "kv_cache_disk")
         assert isinstance(size, str | int)
         return in_bytes(size)
 
@@ -274,7 +274,7 @@ class SettingsService:
         value = None if text is None else checked(".".join(path), parse_text(text, kind), kind)
         set_value(self._path, path, value)
         self.reload()
-        if path == ("engine", "kv_cache_disk"):
+        if path == ("memory", "kv_cache_disk"):
             self._set_kv_budget()
 
     def set_alias(self, name: str, target: str | None) -> None:

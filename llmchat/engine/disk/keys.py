@@ -25,7 +25,11 @@ _LINK = 16
 
 
 class Circumstances(Struct, frozen=True, kw_only=True):
-    """Everything but the tokens that decides what a cell of the KV cache holds."""
+    """What decides, for a worker's whole life, what a cell of its KV cache holds.
+
+    What a request decides must be in its tokens: a mixture of adapters takes the place of the first
+    one there (`worker/adapters.py`), and media will have to stand there by their hashes.
+    """
 
     identity: str
     """The model's (docs/architecture.md)."""
@@ -43,10 +47,6 @@ class Circumstances(Struct, frozen=True, kw_only=True):
     """Every RoPE value of the model's metadata."""
     long_rope: bool = False
     """n_ctx_seq > n_ctx_orig: LongRoPE takes other factors there."""
-    adapters: tuple[tuple[str, float], ...] = ()
-    """Identity and scale of each LoRA and control vector."""
-    media: tuple[str, ...] = ()
-    """Hashes of images and sounds in the prompt, in order."""
 
     @property
     def digest(self) -> str:

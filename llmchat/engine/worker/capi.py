@@ -213,6 +213,10 @@ class Context:
         """Forget every sequence."""
         lib.llama_memory_clear(self._memory, True)
 
+    def state_size(self, seq: int) -> int:
+        """Bytes of a sequence's state, without copying it."""
+        return int(lib.llama_state_seq_get_size_ext(self.pointer, seq, 0))
+
     def state(self, seq: int, flags: int = 0) -> npt.NDArray[np.uint8] | None:
         """A sequence's state as bytes, bit-exact; None when llama.cpp gives none."""
         size = int(lib.llama_state_seq_get_size_ext(self.pointer, seq, flags))

@@ -62,6 +62,11 @@ class Generation:
         """Somebody was let in since the pool was last in order."""
 
     @property
+    def pace(self) -> float:
+        """Seconds that a token of a prompt takes, lately; 0: none was read yet."""
+        return self._sizer.per_row
+
+    @property
     def busy(self) -> bool:
         """Something runs or waits."""
         return bool(self.waiting or self.running)
@@ -141,6 +146,8 @@ class Generation:
             slot = self.table.empty()
             assert slot is not None
             slots.append(slot)
+        for slot in slots:
+            slot.tag = task.request.tag
         task.from_disk = first.from_disk
         task.from_memory = len(first.tokens) - first.from_disk
         if self.table.kind.wants_checkpoints:
@@ -185,6 +192,7 @@ class Generation:
             reply.slot = self.table.open(reply.tokens)
             if reply.slot is None:
                 return
+            reply.slot.tag = reply.task.request.tag
 
     # one decode
 

@@ -11,6 +11,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 
 from llmchat.engine.backend import BackendStatus, Emit, Verdict, Work
 from llmchat.engine.protocol import (
@@ -30,6 +31,7 @@ from llmchat.engine.worker.log import LogRing
 from llmchat.engine.worker.opening import Opened, open_everything
 from llmchat.engine.worker.reply import Parser, PlainParser, Task
 from llmchat.engine.worker.sampling import merge, validate
+from llmchat.engine.worker.saving import Saver, open_saver
 from llmchat.errors import EngineError, GenerationFailed, LlmchatError
 from llmchat.text import say
 from llmchat.values import ModelFile, Wants
@@ -46,7 +48,10 @@ _CODES = {
 class LlamaBackend:
     """Implements `Backend`. `load` and `run` on the inference thread, the rest from any."""
 
-    def __init__(self) -> None:
+    def __init__(self, kv: str = "") -> None:
+        """`kv`: the folder of saved states; empty: none are saved."""
+        self._kv = kv
+        self._saver: Saver | None = None
         self._log = LogRing()
         self._log.install()
         self._inbox: deque[tuple[Work, Emit, _Handle]] = deque()
@@ -125,7 +130,7 @@ class LlamaBackend:
         )
         self._opened = opened
         self._preparing = Preparing(opened.loaded.vocab)
-        self._generation = Generation(
+        self._generation = generation = Generation(
             opened.loaded.context,
             opened.loaded.vocab,
             opened.table,
@@ -136,6 +141,8 @@ class LlamaBackend:
             markers=opened.markers,
             adapters=opened.adapters,
         )
+        if self._kv:
+            self._saver = open_saver(Path(self._kv), opened, lambda: generation.pace)
         return opened.facts
 
     def _make_parser(self, task: Task) -> Parser:
@@ -155,6 +162,7 @@ class LlamaBackend:
                     self._turn(generation)
                 else:
                     self._sleep()
+                self._save(Saver.look)
         finally:
             self._leave(opened, generation)
 
@@ -165,10 +173,18 @@ class LlamaBackend:
             traceback.print_exc(file=sys.stderr)
             generation.fail_everything(say("engine.internal"))
 
+    def _save(self, do: Callable[[Saver], None]) -> None:
+        try:
+            if self._saver is not None:
+                do(self._saver)
+        except Exception:  # noqa: BLE001  (the worker loop: a cache must end nobody's reply)
+            traceback.print_exc(file=sys.stderr)
+            self._saver = None
+
     def _sleep(self) -> None:
+        seconds = self._saver.wait() if self._saver is not None else None
         with self._wake:
-            while not self._inbox and not self._stopping:
-                self._wake.wait()
+            self._wake.wait_for(lambda: self._inbox or self._stopping, seconds)
 
     def _take_requests(self, opened: Opened, generation: Generation) -> None:
         while self._inbox and not self._stopping:
@@ -238,6 +254,7 @@ class LlamaBackend:
         for work, emit, handle in left:
             handle.discard()
             emit(Failed(id=work.id, code="busy", message=say("engine.leaving")))
+        self._save(Saver.leave)
         self._opened = self._generation = None
         if may_free:
             opened.loaded.close()

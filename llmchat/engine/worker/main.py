@@ -20,8 +20,8 @@ def main(argv: list[str] | None = None) -> int:
     return shell.main(sys.argv if argv is None else argv, make_backend)
 
 
-def make_backend(_assignment: Assignment) -> Backend:
+def make_backend(assignment: Assignment) -> Backend:
     """The real backend. llama_cpp is imported here: only after descriptors 1 and 2 are a log."""
     from llmchat.engine.worker.loop import LlamaBackend
 
-    return LlamaBackend()
+    return LlamaBackend(assignment.kv)

@@ -13,6 +13,7 @@ from typing import Any, Final
 from llama_cpp import llama_cpp as lib
 
 from llmchat.engine.backend import Verdict
+from llmchat.engine.disk import Circumstances
 from llmchat.engine.protocol import (
     Facts,
     Loading,
@@ -22,7 +23,7 @@ from llmchat.engine.protocol import (
     TemplateFacts,
 )
 from llmchat.engine.settling import settle
-from llmchat.engine.worker import fit
+from llmchat.engine.worker import circumstances, fit
 from llmchat.engine.worker.adapters import Adapters
 from llmchat.engine.worker.capi import Context, Pointer, model_description, model_text
 from llmchat.engine.worker.chat.parse import ReplyParser
@@ -50,10 +51,13 @@ class Opened:
         facts: Facts,
         table: SequenceTable,
         template: ChatTemplate,
+        circumstances: Circumstances,
         adapters: Adapters,
     ) -> None:
         self.loaded = loaded
         self.adapters = adapters
+        self.circumstances = circumstances
+        """What its KV states belong to."""
         self.facts = facts
         self.table = table
         self.template = template
@@ -118,7 +122,15 @@ def open_everything(
         loaded.close()
         raise
     kind = fit.memory_kind(pointer, decision.context.swa_full)
-    return Opened(loaded, facts, _table(context, kind), template, adapters)
+    belongs_to = circumstances.of(
+        pointer,
+        context,
+        decision.context,
+        identity=model.identity,
+        build=facts.build,
+        n_gpu_layers=decision.model.n_gpu_layers,
+    )
+    return Opened(loaded, facts, _table(context, kind), template, belongs_to, adapters)
 
 
 def _table(context: Context, kind: Kind) -> SequenceTable:

@@ -51,6 +51,11 @@ class ChunkSizer:
         self._target = target
         self._per_row = 0.0
 
+    @property
+    def per_row(self) -> float:
+        """Seconds a prompt row takes, smoothed; 0: none was read yet."""
+        return self._per_row
+
     def observe(self, rows: int, seconds: float) -> None:
         """A step that read `rows` prompt rows took `seconds`."""
         if rows < SMALLEST_CHUNK:

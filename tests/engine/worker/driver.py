@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from llmchat.engine.backend import Verdict
 from llmchat.engine.protocol import Delta, Event, Failed, Finished, Generate, Plan
@@ -67,8 +68,16 @@ class Asked:
 class Driver:
     """Loads a model and runs the loop on one thread, as the shell does."""
 
-    def __init__(self, path: Path, wants: Wants) -> None:
-        self.backend = LlamaBackend()
+    def __init__(
+        self,
+        path: Path,
+        wants: Wants,
+        *,
+        kv: Path | None = None,
+        backend: Any = None,  # noqa: ANN401 - any Backend, with its own attributes
+    ) -> None:
+        """`kv`: a folder for saved states; `backend`: another than the one that writes."""
+        self.backend = backend or LlamaBackend(str(kv) if kv is not None else "")
         self.plan: Plan | None = None
         self.failures: list[LlmchatError] = []
         self._ready = threading.Event()

@@ -39,9 +39,9 @@ def test_what_is_no_size_is_refused(places, text: str):
 
 def test_the_environment_comes_first(places):
     places.config.mkdir(parents=True)
-    places.config_file.write_text('[engine]\nkv_cache_disk = "1 GiB"\n')
+    places.config_file.write_text('[memory]\nkv_cache_disk = "1 GiB"\n')
     assert read_file(places.config_file).problems == ()
-    for environ in ({"LLMCHAT_KV_CACHE_DISK": "0"}, {"LLMCHAT_ENGINE_KV_CACHE_DISK": "0"}):
+    for environ in ({"LLMCHAT_KV_CACHE_DISK": "0"}, {"LLMCHAT_MEMORY_KV_CACHE_DISK": "0"}):
         assert read_environment(environ).problems == ()
         assert SettingsService(places, environ).kv_cache_disk == 0
     assert SettingsService(places, {}).kv_cache_disk == 1024**3

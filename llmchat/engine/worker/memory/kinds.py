@@ -73,6 +73,8 @@ class Kept(Struct, frozen=True, eq=False):
     first: int = 0
     """`pos_min` when it was taken: where a sliding window begins."""
     checkpoints: tuple[Checkpoint, ...] = ()
+    tag: str = ""
+    """The conversation it belongs to; empty: it must never reach a disk."""
 
     @property
     def size(self) -> int:

@@ -4,7 +4,7 @@ Owns a budget of bytes and who leaves when it is spent: the sequence that costs 
 for its size, older ones sooner. Refuses the pool and the disk.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, Literal
 
 from llmchat.engine.worker.memory.kinds import Kept, Kind
@@ -69,6 +69,15 @@ class Parked:
         else:
             self._since[kept] = self._age
         return kept
+
+    def refused(self, kept: Kept) -> None:
+        """Let it go."""
+        if kept in self._since:
+            self._remove(kept)
+
+    def __iter__(self) -> Iterator[Kept]:
+        """The last put first."""
+        yield from list(self._since)[::-1]
 
     def put(self, kept: Kept) -> Sequence[Kept]:
         """Keep it, if need be in place of what is worth less."""

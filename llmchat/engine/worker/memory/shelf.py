@@ -34,6 +34,10 @@ class Shelf(Protocol):
         """
         ...
 
+    def refused(self, kept: Kept) -> None:
+        """llama.cpp would not have what `take` gave: it is of no use to anybody."""
+        ...
+
     def put(self, kept: Kept) -> Sequence[Kept]:
         """Keep a sequence that leaves the pool, or the shelf above.
 

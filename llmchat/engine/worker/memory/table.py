@@ -13,7 +13,7 @@ from llmchat.engine.worker.memory.cells import Cells
 from llmchat.engine.worker.memory.kinds import Checkpoint, Kept, Kind, Memory, cuttable, ends, reach
 from llmchat.engine.worker.memory.parked import TAIL, Parked
 from llmchat.engine.worker.memory.shelf import Shelf
-from llmchat.engine.worker.memory.trie import Trie
+from llmchat.engine.worker.memory.trie import Trie, common_prefix
 
 PARTIAL_ONLY: Final = 1
 """llama.cpp's flag for the part of a state that cannot be cut."""
@@ -40,6 +40,8 @@ class Slot:
         """Of the tokens that it was opened with, those that came from the disk."""
         self.indexed = 0
         """Of its tokens, those that the trie knows."""
+        self.tag = ""
+        """Of the request that ran on it last: see `Kept.tag`."""
 
 
 class SequenceTable:
@@ -172,21 +174,26 @@ class SequenceTable:
         if donor is not None and not donor.busy and len(donor.tokens) == in_pool:
             self.forget(donor)  # all it has is in what comes
         slot = self.empty()
-        if slot is None or not self._restore(slot, kept):
-            if slot is not None:
-                self.release(slot)
+        if slot is None:
             return None
-        self.cut(slot, most)
+        if not self._restore(slot, kept, shelf):
+            self.release(slot)
+            return None
+        # A shelf promises at least: now the tokens are there to be compared one by one.
+        self.cut(slot, kept.reach(self.kind, common_prefix(kept.tokens, wanted)))
         slot.from_disk = len(slot.tokens) if shelf.origin == "disk" else 0
         return slot
 
-    def _restore(self, slot: Slot, kept: Kept) -> bool:
+    def _restore(self, slot: Slot, kept: Kept, shelf: Shelf) -> bool:
         """Put a state into an empty sequence. False: it does not fit, the prompt is read."""
         if self.kind.cells:
             while self.pool.free < len(kept.tokens) and self.evict():
                 pass
+        has_room = not self.kind.cells or self.pool.free >= len(kept.tokens)
         if not self._memory.restore(slot.seq, kept.state):
             self.forget(slot)
+            if has_room:
+                shelf.refused(kept)
             return False
         self._hold(slot, kept.tokens)
         slot.checkpoints = list(kept.checkpoints)
@@ -335,7 +342,7 @@ class SequenceTable:
         if state is None:
             return None
         first = max(0, self._memory.pos_min(slot.seq)) if self.kind.n_swa else 0
-        return Kept(list(slot.tokens), state, first, tuple(slot.checkpoints))
+        return Kept(list(slot.tokens), state, first, tuple(slot.checkpoints), slot.tag)
 
     def idle(self) -> Iterator[Slot]:
         """The warm sequences of the pool, the last used first: what a disk may want to keep."""
