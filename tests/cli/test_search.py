@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from llmchat.cli.measured import speeds
 from tests.cli.program import LLMCHAT, run
 from tests.hub.conftest import gguf_bytes
 from tests.hub.server import Hub
@@ -159,8 +160,19 @@ def test_a_terminal_takes_what_fits_and_says_why(hub: Hub):
 def test_measured_speed_is_shown_once_known(model: str, script):
     script("rate=200;words=40")
     assert run("run", model, "hi").returncode == 0
-    from llmchat.cli.measured import speeds
-
     [speed] = speeds().values()
     assert 20 < speed.tokens_per_second < 400
     assert speed.replies == 1
+
+
+def test_show_says_what_fits_and_shows_a_remote_repository(hub: Hub, tmp_path: Path):
+    path = str(write(tmp_path, "small", SMALL))
+    [fits] = [line for line in run("show", path).stdout.splitlines() if line.startswith("fits")]
+    assert "8192 tokens" in fits
+    shown = json.loads(run("show", path, "--json").stdout)
+    assert shown["fit"]["total"] > 0
+    assert shown["speed"] is None
+    assert "o/small-GGUF:Q8_0" in run("show", "o/small-GGUF").stdout
+    assert run("show", "o/small-GGUF", "--card").stdout.startswith("# A model")
+    assert run("show", "o/small-GGUF", "--tensors").returncode == 3
+    assert run("show", "nonsense").returncode == 3

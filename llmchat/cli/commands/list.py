@@ -3,6 +3,7 @@
 import os
 
 import click
+from msgspec import to_builtins
 
 from llmchat.cli.amounts import ago, size
 from llmchat.cli.output import answer, answer_json, note, table
@@ -18,7 +19,10 @@ def list_models(as_json: bool, quiet: bool) -> None:
     models = open_models()
     found = models.list()
     if as_json:
-        answer_json(found)
+        from llmchat.cli.measured import speeds  # opens the conversations: a table does without
+
+        known = speeds() if found else {}
+        answer_json([to_builtins(m) | {"speed": known.get(m.identity)} for m in found])
     elif quiet:
         for model in found:
             answer(model.name)
