@@ -137,6 +137,9 @@ def say_plan(plan: DownloadPlan) -> None:
     """What a pull will do, before its first byte."""
     from llmchat.cli.amounts import size
 
+    if plan.complete:
+        note(say("cli.pull_here", name=plan.name, size=size(plan.size)))
+        return
     source = say(f"cli.source_{plan.source}")
     note(say("cli.plan", name=plan.name, size=size(plan.size - plan.here), source=source))
     if plan.offered:

@@ -288,7 +288,9 @@ class HubClient:
             return NotFound("hub.no_repo", repo=repo)
         if status == 403:
             return HubError("hub.not_allowed", repo=repo, status=status)
-        return HubError("hub.refused", status=status)
+        if status == 410:
+            return NotFound("hub.gone", repo=repo)
+        return HubError("hub.refused", status=status, url=f"{self.config.endpoint}/{repo}")
 
 
 def _origin(url: str) -> tuple[str, str, int]:
@@ -306,7 +308,9 @@ def _range(start: int, end: int, size: int) -> dict[str, str]:
 def _busy(answer: httpx2.Response) -> Transient:
     after = answer.headers.get("retry-after", "")
     return Transient(
-        f"HTTP {answer.status_code}", wait=float(after) if re.fullmatch(r"\d{1,6}", after) else None
+        f"HTTP {answer.status_code}",
+        wait=float(after) if re.fullmatch(r"\d{1,6}", after) else None,
+        limited=answer.status_code == 429,
     )
 
 

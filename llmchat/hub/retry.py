@@ -16,8 +16,10 @@ MAX_RETRY_AFTER = 60.0
 class Transient(Exception):
     """Something that may pass: a broken connection, a busy server, an address that expired."""
 
-    def __init__(self, reason: str, *, wait: float | None = None) -> None:
+    def __init__(self, reason: str, *, wait: float | None = None, limited: bool = False) -> None:
         super().__init__(reason)
+        self.limited = limited
+        """The server says that it is asked too often."""
         self.reason = reason
         self.wait = wait
         """Seconds that the server asked for."""
@@ -50,7 +52,7 @@ class Patience:
         self._failures = 0 if progressed else self._failures + 1
         if self._failures >= self._config.tries:
             raise HubError(
-                self._key,
+                "hub.rate_limited" if problem.limited else self._key,
                 recoverable=True,
                 tries=self._failures,
                 reason=problem.reason,

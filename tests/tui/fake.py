@@ -334,7 +334,7 @@ class FakeDownloads:
         self.stopped = False
         self._models = models
 
-    def plan(self, ref: str) -> str:
+    def plan(self, ref: str, *, stop: threading.Event) -> str:
         return ref
 
     def pull(self, plan: str, on_progress: Any, stop: threading.Event) -> ModelFile:

@@ -64,7 +64,7 @@ class PullScreen(ModalScreen[ModelFile | None]):
     def _pull(self) -> None:
         tell = self.app.call_from_thread
         try:
-            plan = self._downloads.plan(self._ref)
+            plan = self._downloads.plan(self._ref, stop=self._stop)
             model = self._downloads.pull(plan, partial(tell, self._progress), self._stop)
         except Interrupted:
             tell(self.dismiss, None)
