@@ -209,6 +209,21 @@ class Context:
         """The last position; -1 when the sequence is empty."""
         return int(lib.llama_memory_seq_pos_max(self._memory, seq))
 
+    @property
+    def can_shift(self) -> bool:
+        """Whether positions can be moved; asked before every `seq_add`."""
+        return bool(lib.llama_memory_can_shift(self._memory))
+
+    def seq_add(self, seq: int, start: int, end: int, shift: int) -> None:
+        """Move positions [start, end) by `shift`.
+
+        Raises:
+            CApiError: this memory cannot; the next decode would abort the process.
+        """
+        if not self.can_shift:
+            raise CApiError("positions of this memory cannot be moved")
+        lib.llama_memory_seq_add(self._memory, seq, start, end, shift)
+
     def clear_memory(self) -> None:
         """Forget every sequence."""
         lib.llama_memory_clear(self._memory, True)

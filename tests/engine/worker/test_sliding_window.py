@@ -11,50 +11,17 @@ import numpy as np
 import pytest
 from llama_cpp import llama_cpp as lib
 
-from llmchat.engine.worker import fit
-from llmchat.engine.worker.capi import OK, Context, Floats
-from llmchat.engine.worker.loader import ContextParams, ModelParams, open_context, open_model
+from llmchat.engine.worker.capi import Floats
+from llmchat.engine.worker.loader import ModelParams, open_model
 from llmchat.engine.worker.log import Level, LogRing
-from llmchat.engine.worker.memory import SequenceTable, Slot
-from llmchat.engine.worker.vocab import Vocab
 from llmchat.values import Wants
 from tests.engine.worker.driver import Driver
 from tests.engine.worker.gemma import gemma
+from tests.engine.worker.memory.reader import Reader, divergence
 from tests.engine.worker.test_batching import story, write
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(600)]
-LENGTH = 1300
-
-
-class Reader:
-    """One context, one sequence table, no loop."""
-
-    def __init__(self, model, swa_full: bool) -> None:
-        params = ContextParams(
-            n_ctx=2048, n_seq_max=1, n_batch=256, n_ubatch=256, n_threads=2, swa_full=swa_full
-        )
-        vocab = Vocab(model)
-        self.context = Context(open_context(model, params, LogRing()), vocab.size, 256)
-        kind = fit.memory_kind(model, swa_full)
-        self.table = SequenceTable(self.context, 1, kind, n_cells=2048)
-
-    def read(self, tokens: list[int]) -> tuple[Floats, int]:
-        """The last row's logits, and how many tokens were reused."""
-        slot = self.table.open(tokens)
-        assert isinstance(slot, Slot)
-        reused = len(slot.tokens)
-        row = 0
-        while len(slot.tokens) < len(tokens):
-            start = len(slot.tokens)
-            chunk = tokens[start : start + 256]
-            self.context.batch.clear()
-            row = self.context.batch.add(
-                chunk, start, slot.seq, output=start + len(chunk) == len(tokens)
-            )
-            assert self.context.decode() == OK
-            self.table.extend(slot, chunk)
-        self.table.release(slot)
-        return self.context.logits(row).copy(), reused
+LENGTH = 1500
 
 
 @pytest.fixture(scope="module")
@@ -71,32 +38,59 @@ def model(path: Path) -> Iterator[object]:
     lib.llama_model_free(pointer)
 
 
-def divergence(one: Floats, two: Floats) -> float:
-    """KL(one || two) in nats."""
-    p, q = (x - x.max() - np.log(np.exp(x - x.max()).sum()) for x in (one, two))
-    return float((np.exp(p) * (p - q)).sum())
+NOISE = 0.02
+"""Nats; the same rows in other batches give about 0.007, a window that is gone 0.7."""
+random = np.random.default_rng(1)
+FIRST = [2, *random.integers(1000, 50_000, LENGTH).tolist()]
+NEAR = [*FIRST, *random.integers(1000, 50_000, 20).tolist()]
+FAR = [*FIRST[:600], *random.integers(1000, 50_000, 20).tolist()]
+KEPT = 560
 
 
-@pytest.mark.parametrize("swa_full", [False, True])
-def test_what_is_reused_equals_a_fresh_read(model, swa_full):
-    random = np.random.default_rng(1)
-    first = [2, *random.integers(1000, 50_000, LENGTH).tolist()]
-    near = [*first[:1290], *random.integers(1000, 50_000, 20).tolist()]
-    far = [*first[:600], *random.integers(1000, 50_000, 20).tolist()]
-    for target, kept in ((near, 1290), (far, 600)):
-        reader = Reader(model, swa_full)
-        fresh, none = reader.read(target)
-        assert none == 0
-        reader.context.close()
-        reader = Reader(model, swa_full)
-        reader.read(first)
-        again, reused = reader.read(target)
-        reader.context.close()
-        assert divergence(fresh, again) < 0.02
-        if swa_full:
-            assert reused == kept
-        elif target is far:
-            assert reused == 0  # the window before the cut is gone
+@pytest.fixture(scope="module")
+def fresh(model) -> Floats:
+    """FAR with nothing reused: the truth."""
+    reader = Reader(model, n_seq_max=1)
+    logits = reader.read(FAR)
+    assert reader.reused == 0
+    reader.close()
+    return logits
+
+
+@pytest.fixture(scope="module")
+def whole(model, fresh: Floats) -> Floats:
+    """NEAR by a memory that keeps everything, which is itself held against a fresh read."""
+    reader = Reader(model, swa_full=True)
+    reader.read(FIRST)
+    assert divergence(fresh, reader.read(FAR)) < NOISE
+    assert reader.reused == 600
+    near = reader.read(NEAR)
+    assert reader.reused == LENGTH + 1
+    reader.close()
+    return near
+
+
+def test_what_is_reused_equals_a_fresh_read(model, fresh: Floats, whole: Floats):
+    """Copied from, parked, brought back and cut: from the window's checkpoint, or not at all."""
+    reader = Reader(model, n_seq_max=2)
+    slot, _ = reader.open(FIRST, marks=[KEPT])
+    assert reader.context.pos_min(slot.seq) > 600 - 512  # the window before the cut is gone
+    points, slot.checkpoints = slot.checkpoints, []
+    assert reader.table.known(FAR) == 0
+    slot.checkpoints = points
+    assert divergence(fresh, reader.read(FAR)) < NOISE
+    assert reader.reused == KEPT
+    (copy,) = reader.table.idle()
+    reader.table.forget(copy)
+    reader.table.release(slot)
+    reader.table.park(slot)
+    assert divergence(fresh, reader.read(FAR)) < NOISE
+    assert reader.reused == KEPT
+    for idle in list(reader.table.idle()):
+        reader.table.forget(idle)
+    assert divergence(whole, reader.read(NEAR)) < NOISE  # the parked one is still whole
+    assert reader.reused == LENGTH + 1
+    reader.close()
 
 
 def test_a_sliding_window_model_runs_in_the_loop(path: Path):

@@ -25,23 +25,26 @@ def marks(segments: Sequence[Segment], pieces: Sequence[bytes]) -> list[int]:
 
     `pieces` are the prompt's tokens as text. For messages: where the first user message begins (a
     system prompt serves many conversations), where the last one begins (its words are edited), and
-    where the words that ask for the reply begin: a template that strips thinking from history
-    diverges right there. For a raw prompt: a little before its end.
+    where the words that ask for the reply begin, or the last message's own words end where these
+    cannot be told apart: a template that strips thinking from history diverges right there. For a
+    raw prompt: a little before its end.
     """
     if not segments:
         return _apart([len(pieces) - BEFORE_END], len(pieces))
-    text = b"".join(pieces)
-    starts = list(accumulate((len(piece) for piece in pieces), initial=0))
-    whole = "".join(segment.text for segment in segments).encode()
-    # BOS is in the tokens, not in the text, unless the template writes it.
-    lead = max(0, text.find(whole[:64])) if whole else 0
-    places = [bisect_right(starts, lead + offset) - 1 for offset in _offsets(segments)]
+    starts = list(accumulate(map(len, pieces), initial=0))
+    # Pieces are nearly the text: BOS may come before it, some vocabularies add or fold spaces. So
+    # the first place is counted from the beginning, where little can differ, the others from the
+    # end. A token too early or too late is no harm.
+    whole = sum(len(segment.text.encode()) for segment in segments)
+    first, last, asking = _offsets(segments)
+    behind = starts[-1] - whole
+    places = [bisect_right(starts, at) - 1 for at in (first, last + behind, asking + behind)]
     return _apart(places, len(pieces))
 
 
-def _offsets(segments: Sequence[Segment]) -> list[int]:
+def _offsets(segments: Sequence[Segment]) -> tuple[int, int, int]:
     """Bytes of the rendered text before the places that matter."""
-    first = last = asking = -1
+    first = last = asking = said = -1
     message: int | None = -1
     offset = 0
     for segment in segments:
@@ -53,7 +56,9 @@ def _offsets(segments: Sequence[Segment]) -> list[int]:
                 first = offset if first < 0 and message > 0 else first
                 last = offset
         offset += len(segment.text.encode())
-    return [first, last, asking]
+        if not segment.special:
+            said = offset
+    return first, last, asking if asking >= 0 else said
 
 
 def _apart(places: Sequence[int], length: int) -> list[int]:
