@@ -246,6 +246,7 @@ class Generation:
         count = self._costs.worth(replies, reply.drafter.chance, len(guess))
         if guess and not count:
             reply.drafter.forgive()
+            self._costs.forgive()
         return guess[:count]
 
     def _decode(self, rows: list[Part], *, only_generating: bool) -> None:

@@ -20,7 +20,7 @@ FIRST_CHANCE: Final = 0.6
 FIRST_COST: Final = 0.35
 """What a further row costs of a step with one, before it was measured: a CPU's."""
 FORGIVE: Final = 0.02
-"""What a reply's chance gains with every guess that was not worth it: texts change."""
+"""How much a chance or a cost goes back to the first with every guess that was not worth it."""
 
 
 class Drafter:
@@ -56,7 +56,7 @@ class Drafter:
 
     def forgive(self) -> None:
         """A guess was not worth it; after some of them it is tried again."""
-        self.chance = min(FIRST_CHANCE, self.chance + FORGIVE)
+        self.chance += FORGIVE * (FIRST_CHANCE - self.chance)
 
 
 def _run_from(tokens: Sequence[int], place: int, count: int) -> list[int]:
@@ -66,34 +66,38 @@ def _run_from(tokens: Sequence[int], place: int, count: int) -> list[int]:
 
 
 class Costs:
-    """Seconds of steps: with one row for each reply, and of every further row."""
+    """Seconds of steps: with one row for each reply, and what every further row adds to that."""
 
     def __init__(self) -> None:
         self._plain: dict[int, float] = {}
-        self._row = 0.0
+        self._row = FIRST_COST
+        """Of a plain step."""
 
     def observe(self, replies: int, guessed: int, seconds: float) -> None:
         """A step for `replies` with `guessed` tokens beside theirs took `seconds`."""
         plain = self._plain.get(replies)
         if not guessed:
             self._plain[replies] = seconds if plain is None else plain + 0.1 * (seconds - plain)
-        elif plain is not None:
-            row = max(0.0, (seconds - plain) / guessed)
-            self._row = row if not self._row else self._row + 0.2 * (row - self._row)
+        elif plain:
+            # A step that something else delayed must not count for more than a dear row.
+            row = min(1.0, max(0.0, (seconds / plain - 1) / guessed))
+            self._row += 0.2 * (row - self._row)
 
     def worth(self, replies: int, chance: float, most: int) -> int:
         """How many tokens to guess so that one becomes cheapest; 0 = none, or not known yet."""
-        plain = self._plain.get(replies)
-        if not plain or most < 1:
+        if replies not in self._plain or most < 1:
             return 0
-        row = self._row or FIRST_COST * plain
-        best, speed = 0, GAIN / plain
+        best, speed = 0, GAIN
         expected = power = 1.0
         # The other replies of a step wait for it, too: their tokens count as they are.
         for count in range(1, min(most, MOST) + 1):
             power *= chance
             expected += power
-            now = (expected + replies - 1) / replies / (plain + count * row)
+            now = (expected + replies - 1) / replies / (1 + count * self._row)
             if now > speed:
                 best, speed = count, now
         return best
+
+    def forgive(self) -> None:
+        """A guess was not worth it: what rows cost was measured a while ago."""
+        self._row += FORGIVE * (FIRST_COST - self._row)

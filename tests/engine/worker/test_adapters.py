@@ -98,7 +98,7 @@ def test_scale_0_is_the_model_itself_bit_for_bit(files: Path):
         np.testing.assert_array_equal(rivals, plain)
         # Beside other sequences in the pool, sums come in another order.
         _, other = alone(files / "base.gguf", request(first=100))
-        np.testing.assert_allclose(after, other, atol=1e-4)
+        np.testing.assert_allclose(after, other, atol=2e-3)
 
 
 def test_two_scales_at_once_do_not_mix(base: Driver, files: Path):
