@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 from llmchat.core.asking import Services
 from llmchat.core.assigning import assignment_of, continuation_of, next_place
-from llmchat.core.inforce import ContextUse, InForce
+from llmchat.core.inforce import ContextUse, InForce, Weight
 from llmchat.core.remembering import Remembered
 from llmchat.core.savedstates import SavedStates
 from llmchat.core.sessions import ModelSource, Sessions
@@ -261,6 +261,11 @@ class Chats(Remembered):
         """Tokens of the conversation with a draft below it; None when no model is loaded."""
         conversation, branch = await self.get(id_), await self.branch(id_)
         return await self._in_force.count(conversation, branch, as_parts(draft))
+
+    async def weigh(self, id_: str | None, parts: Sequence[Part]) -> Weight:
+        """Tokens that parts would take in this conversation, or in a new one; see `Weight`."""
+        conversation = await self.get(id_) if id_ is not None else None
+        return await self._in_force.weigh(conversation, parts)
 
 
 def _sendable(words: Words) -> tuple[Part, ...]:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from llmchat.core import prompting
+from llmchat.core.attaching.attachments import about_tokens
+from llmchat.core.context import room_for_reply
 from llmchat.core.sessions import ModelSource, Sessions
 from llmchat.core.settings import Resolved, SettingsService, with_engine_defaults
 from llmchat.engine.protocol import ChatMessage, Messages
@@ -23,6 +25,16 @@ class ContextUse(Struct, frozen=True, kw_only=True):
 
     used: int
     limit: int
+
+
+class Weight(Struct, frozen=True, kw_only=True):
+    """Tokens that parts take as a message of their own."""
+
+    tokens: int
+    is_exact: bool
+    """Counted by the model; else a quarter of the bytes."""
+    room: int | None = None
+    """Tokens that a prompt may have, when the model is loaded."""
 
 
 class InForce:
@@ -58,6 +70,18 @@ class InForce:
         found = self._settings.layers(conversation)
         model = await asyncio.to_thread(self._model, found)
         return None if model is None else self._sessions.live(model.identity)
+
+    async def weigh(self, conversation: Conversation | None, parts: Sequence[Part]) -> Weight:
+        """Tokens of a draft alone: counted when the model is loaded, else about."""
+        session = await self.session(conversation)
+        if session is None:
+            return Weight(tokens=about_tokens(parts), is_exact=False)
+        message = ChatMessage(role="user", content=prompting.written(parts))
+        counted = await session.count(Messages(messages=(message,)))
+        n_ctx = session.facts.n_ctx
+        max_tokens = self._settings.layers(conversation).values.max_tokens
+        room = n_ctx - room_for_reply(n_ctx, max_tokens)
+        return Weight(tokens=counted.tokens, is_exact=True, room=room)
 
     async def count(
         self, conversation: Conversation, branch: Sequence[Message], draft: Sequence[Part]

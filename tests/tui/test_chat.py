@@ -92,7 +92,7 @@ async def test_typing_goes_on_while_a_model_loads_and_what_is_sent_waits_its_tur
         await turn.publish(ModelLoading(**turn.tag, model="m", fraction=0.5, stage="weights"))
         await until(pilot, lambda: chat.activity.fraction == 0.5)
         await pilot.press(*"second", "enter")
-        await until(pilot, lambda: chat.waiting == ["second"])
+        await until(pilot, lambda: [going.text for going in chat.waiting] == ["second"])
         await turn.publish(
             PromptRead(**turn.tag, done=10, total=40, from_memory=0, from_disk=0, seconds_left=12.0)
         )

@@ -1,8 +1,8 @@
 """From bytes to text, whatever encoding they are in; or the verdict that they are no text.
 
 A byte order mark decides, then strict UTF-8, then UTF-16 by where its zeros are; what has only a
-few accents is cp1252, for the rest statistics decide (charset-normalizer). Text with more than a few
-control characters is none.
+few accents is cp1252, for the rest statistics decide (charset-normalizer). Text with more than
+a few control characters is none.
 """
 
 import codecs

@@ -55,6 +55,19 @@ def find(pattern: str, base: Path) -> list[Path]:
     return found
 
 
+def browse(folder: Path, most: int = 5_000) -> list[str]:
+    """Names of the files below a folder to choose from: at most so many, nearest first."""
+    found: list[str] = []
+    try:
+        for path in _walk(folder, hidden_too=False, pattern=str(folder)):
+            found.append(path.relative_to(folder).as_posix())
+            if len(found) >= most:
+                break
+    except UsageError:  # too many to look at: what has been seen will do
+        pass
+    return sorted(found, key=lambda name: (name.count("/"), name.lower()))
+
+
 def is_pipe(path: Path) -> bool:
     """Whether it is what a shell makes of `<(command)`: it ends when the command does."""
     return path.parent == Path("/dev/fd") and path.is_fifo()

@@ -7,7 +7,7 @@ the list in `conversation_actions.py`, and everything about models in `model_act
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from textual import events, on, work
 from textual.app import ComposeResult
@@ -21,20 +21,24 @@ from llmchat.text import say
 from llmchat.text.cleaning import clean_line
 from llmchat.tui.actions import bindings
 from llmchat.tui.follower import Follower
+from llmchat.tui.screens.attaching_actions import AttachingActions
+from llmchat.tui.screens.chat_base import Outgoing
 from llmchat.tui.screens.conversation_actions import ConversationActions
 from llmchat.tui.screens.message_actions import MessageActions
 from llmchat.tui.screens.model_actions import ModelActions
 from llmchat.tui.screens.settings_actions import SettingsActions
+from llmchat.tui.screens.slash import SlashCommands
 from llmchat.tui.screens.view_actions import ViewActions
 from llmchat.tui.told import told
 from llmchat.tui.widgets.activity import Activity
+from llmchat.tui.widgets.chips import Chips
 from llmchat.tui.widgets.composer import Composer
 from llmchat.tui.widgets.hints import Hints
 from llmchat.tui.widgets.sidebar import Sidebar
 from llmchat.tui.widgets.status_line import StatusLine
 from llmchat.tui.widgets.transcript import Transcript
 from llmchat.tui.widgets.welcome import Welcome
-from llmchat.values import ContextPolicy, Conversation
+from llmchat.values import ContextPolicy, Conversation, Part
 
 if TYPE_CHECKING:
     from llmchat.core.runtime import Runtime
@@ -49,7 +53,15 @@ POLL = 2.0
 """Seconds between looks at what other processes wrote."""
 
 
-class ChatScreen(ViewActions, SettingsActions, ModelActions, ConversationActions, MessageActions):
+class ChatScreen(
+    ViewActions,
+    SettingsActions,
+    ModelActions,
+    ConversationActions,
+    MessageActions,
+    AttachingActions,
+    SlashCommands,
+):
     """The one screen that is always there."""
 
     BINDINGS = bindings("chat")
@@ -57,6 +69,11 @@ class ChatScreen(ViewActions, SettingsActions, ModelActions, ConversationActions
     # Textual declares these two in a way that mypy takes for instance variables.
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-short"), (14, "-tall")]  # noqa: RUF012
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - the base's
+        super().__init__(*args, **kwargs)
+        self._files: dict[str | None, tuple[Part, ...]] = {}
+        """What is attached to the drafts of other conversations."""
 
     _opened = False
     _typing = False
@@ -72,6 +89,7 @@ class ChatScreen(ViewActions, SettingsActions, ModelActions, ConversationActions
                     yield Transcript(id="transcript")
                     yield Welcome()
                 yield Activity()
+                yield Chips(markup=False)
                 yield Composer(id="composer", keymap=self.keymap)
         yield StatusLine()
         yield Hints(self.keymap)
@@ -111,11 +129,14 @@ class ChatScreen(ViewActions, SettingsActions, ModelActions, ConversationActions
         self._opened = True
         self.editing = None
         self.workers.cancel_group(self, "follow")
+        before = self.conversation.id if self.conversation else None
         self.conversation, self.turn = conversation, None
         self.activity.tell("")
         self.status.rate = None
         identity = conversation.id if conversation else None
         self.composer.replace_text(typed or self.drafts.get(identity))
+        self._files[before] = self.attached
+        self.put_attached(self._files.pop(identity, ()))
         messages = await rt.chats.branch(conversation.id) if conversation else []
         running = next(iter(rt.chats.turns(conversation.id)), None) if conversation else None
         if running is not None:
@@ -171,7 +192,10 @@ class ChatScreen(ViewActions, SettingsActions, ModelActions, ConversationActions
         if self.editing is not None:
             self.send_edit(event.text)
             return
-        self.waiting.append(event.text)
+        if self.slash(event.text):
+            return
+        self.waiting.append(Outgoing(event.text, self.attached))
+        self.put_attached(())
         self._keep_draft()
         self._send_next()
 
@@ -184,14 +208,16 @@ class ChatScreen(ViewActions, SettingsActions, ModelActions, ConversationActions
         if self.answering:
             self._tell_waiting()
             return
-        text = self.waiting.pop(0)
+        going = self.waiting.pop(0)
         try:
             if self.conversation is None:
                 self.conversation = await rt.chats.create(settings=self.fresh)
                 self.drafts.put(None, "")
-            turn = await rt.chats.send(self.conversation.id, text)
+            turn = await rt.chats.send(self.conversation.id, going.words)
         except LlmchatError:
-            self.composer.replace_text("\n\n".join(filter(None, [text, self.composer.text])))
+            both = filter(None, [going.text, self.composer.text])
+            self.composer.replace_text("\n\n".join(both))
+            self.put_attached((*going.files, *self.attached))
             raise
         self.watch_turn(turn)
         await self.refresh_sidebar()
@@ -270,7 +296,7 @@ class ChatScreen(ViewActions, SettingsActions, ModelActions, ConversationActions
     def _keep_draft(self) -> None:
         if self.editing is not None:
             return  # an edit in progress is no draft; the message itself is safe
-        words = [*self.waiting, self.composer.text]
+        words = [*(going.text for going in self.waiting), self.composer.text]
         identity = self.conversation.id if self.conversation else None
         self.drafts.put(identity, "\n\n".join(word for word in words if word))
 

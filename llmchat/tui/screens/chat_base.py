@@ -7,6 +7,7 @@ The screen is put together from parts by subject (`message_actions.py`, `convers
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,11 +23,27 @@ from llmchat.tui.widgets.sidebar import Sidebar
 from llmchat.tui.widgets.status_line import StatusLine
 from llmchat.tui.widgets.transcript import Transcript
 from llmchat.tui.widgets.welcome import Welcome
-from llmchat.values import ChatSettings, Conversation
+from llmchat.values import ChatSettings, Conversation, Part
 
 if TYPE_CHECKING:
     from llmchat.core.runtime import Runtime
     from llmchat.core.turn import Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message on its way: its words, and what is attached."""
+
+    text: str
+    files: tuple[Part, ...] = ()
+
+    @property
+    def words(self) -> str | tuple[Part, ...]:
+        """As core takes it."""
+        if not self.files:
+            return self.text
+        said = (Part(kind="text", text=self.text),) if self.text.strip() else ()
+        return (*self.files, *said)
 
 
 class ChatBase(Screen[None]):
@@ -63,8 +80,10 @@ class ChatBase(Screen[None]):
         """What the next new conversation begins with."""
         self.conversation: Conversation | None = None
         self.turn: Turn | None = None
-        self.waiting: list[str] = []
+        self.waiting: list[Outgoing] = []
         """Sent while a turn runs: these go out one by one."""
+        self.attached: tuple[Part, ...] = ()
+        """Files on the message that is being written."""
 
     async def runtime(self) -> "Runtime":
         """The Runtime, once it is open: the first paint does not wait for it."""
@@ -89,6 +108,10 @@ class ChatBase(Screen[None]):
         return self.turn is not None and not self.turn.done
 
     # What `chat.py` offers the parts.
+
+    def put_attached(self, parts: tuple[Part, ...]) -> None:
+        """Attach exactly these files from now on."""
+        raise NotImplementedError
 
     async def open(self, conversation: Conversation | None) -> None:
         """Show a conversation, or an empty chat."""

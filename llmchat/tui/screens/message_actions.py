@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import work
 
 from llmchat.text import say
-from llmchat.tui.screens.chat_base import ChatBase
+from llmchat.tui.screens.chat_base import ChatBase, Outgoing
 from llmchat.tui.told import told
-from llmchat.values import Message
+from llmchat.values import Message, Part
 
 if TYPE_CHECKING:
     from llmchat.tui.widgets.message import MessageView
+
+FILES = ("file", "image")
+"""Parts that an edit keeps."""
 
 Deed = Callable[["MessageActions", Message], Awaitable[None]]
 
@@ -22,7 +25,7 @@ class MessageActions(ChatBase):
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         self._deleted: list[str] = []
-        self._set_aside = ""
+        self._set_aside: tuple[str, tuple[Part, ...]] = ("", ())
         self.editing: str | None = None
         """The message that the composer's words will replace."""
 
@@ -49,9 +52,10 @@ class MessageActions(ChatBase):
 
     async def _edit(self, message: Message) -> None:
         if self.editing is None:
-            self._set_aside = self.composer.text
+            self._set_aside = self.composer.text, self.attached
         self.editing = message.id
         self.composer.replace_text(message.text)
+        self.put_attached(tuple(part for part in message.parts if part.kind in FILES))
         self.composer.add_class("-editing")
         self.composer.border_title = say("tui.editing")
         self.composer.focus()
@@ -61,7 +65,9 @@ class MessageActions(ChatBase):
         self.editing = None
         self.composer.remove_class("-editing")
         self.composer.border_title = None
-        self.composer.replace_text(self._set_aside)
+        text, files = self._set_aside
+        self.composer.replace_text(text)
+        self.put_attached(files)
 
     @work(group="message")
     @told
@@ -69,12 +75,13 @@ class MessageActions(ChatBase):
         """A new version of the message; the model answers it if it was the user's."""
         rt = await self.runtime()
         message_id = self.editing
+        going = Outgoing(text, self.attached)
         self.leave_edit()
         if message_id is None or self.answering:
             return
         view = self.transcript.view(message_id)
         rerun = view is None or view.message.role == "user"
-        done = await rt.chats.edit(message_id, text, rerun=rerun)
+        done = await rt.chats.edit(message_id, going.words, rerun=rerun)
         if isinstance(done, Message):
             await self.transcript.show(await rt.chats.select(done.id))
         else:

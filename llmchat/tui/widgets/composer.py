@@ -4,9 +4,11 @@ Owns the words until they are sent and what was sent before. Refuses to keep dra
 changes, and the screen saves them.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from urllib.parse import unquote
 
 from textual import events
 from textual.message import Message
@@ -16,7 +18,24 @@ from llmchat.text import say
 from llmchat.text.cleaning import clean
 from llmchat.tui.actions import ACTIONS, keys_of
 
+LONGEST_PATH = 4096
+
 KEYS = tuple(action for action in ACTIONS if action.scope == "composer")
+
+
+def pasted_path(text: str) -> str | None:
+    """The path of a file that is there, as terminals paste a dropped one; None if it is none."""
+    words = text.strip()
+    if not words or len(words) > LONGEST_PATH or "\n" in words:
+        return None
+    if words.startswith("file://"):
+        words = unquote(words.removeprefix("file://"))
+    elif words[0] in "'\"" and words[-1] == words[0] and len(words) > 2:
+        words = words[1:-1]
+    else:
+        words = words.replace("\\ ", " ")
+    path = os.path.expanduser(words)
+    return path if os.path.isabs(path) and os.path.isfile(path) else None
 
 
 class Composer(TextArea):
@@ -66,6 +85,24 @@ class Composer(TextArea):
         composer: "Composer"
 
     @dataclass
+    class ErasedNothing(Message):
+        """Backspace where there is nothing: what is attached is meant."""
+
+        composer: "Composer"
+
+    @dataclass
+    class Mentioned(Message):
+        """`@` was typed where a word begins: a file is to be chosen."""
+
+        composer: "Composer"
+
+    @dataclass
+    class PastedPath(Message):
+        """The path of a file was pasted, and nothing else."""
+
+        path: str
+
+    @dataclass
     class Paged(Message):
         """The words above should go on by `by` pages."""
 
@@ -82,6 +119,8 @@ class Composer(TextArea):
             compact=False,
         )
         self.sent: list[str] = []
+        self.has_files = False
+        """Whether something is attached: then no words are needed."""
         # Not bindings: those run before the keys that wait in this widget's queue, so that an Enter
         # typed fast would send the message without its last words.
         deeds: dict[str, Callable[[], None]] = {
@@ -101,11 +140,24 @@ class Composer(TextArea):
             event.stop()
             event.prevent_default()
             deed()
+        elif event.key == "backspace" and not self.text:
+            event.stop()
+            event.prevent_default()
+            self.post_message(self.ErasedNothing(self))
+        elif event.character == "@" and self._at_word:
+            self.post_message(self.Mentioned(self))
+
+    @property
+    def _at_word(self) -> bool:
+        """Whether a word would begin at the cursor."""
+        row, column = self.cursor_location
+        before = self.document.get_line(row)[:column]
+        return not before or before[-1].isspace()
 
     def action_send(self) -> None:
         """Give the words away, unless there are none."""
         text = self.text
-        if not text.strip():
+        if not text.strip() and not self.has_files:
             self.post_message(self.EnteredNothing(self))
             return
         self.remember(text)
@@ -114,7 +166,7 @@ class Composer(TextArea):
 
     def remember(self, text: str) -> None:
         """Add what was sent to the history."""
-        if not self.sent or self.sent[-1] != text:
+        if text.strip() and (not self.sent or self.sent[-1] != text):
             self.sent.append(text)
         self._place = None
 
@@ -137,6 +189,9 @@ class Composer(TextArea):
         event.prevent_default()
         event.stop()
         text = clean(event.text.replace("\r\n", "\n").replace("\r", "\n"))
+        if (path := pasted_path(text)) is not None:
+            self.post_message(self.PastedPath(path))
+            return
         result = self.replace(text, *self.selection, maintain_selection_offset=False)
         self.move_cursor(result.end_location)
 

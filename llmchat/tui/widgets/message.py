@@ -20,6 +20,7 @@ from llmchat.text import say
 from llmchat.text.cleaning import clean
 from llmchat.tui.actions import bindings
 from llmchat.tui.names import short_model
+from llmchat.tui.widgets.chips import chip
 from llmchat.tui.widgets.footnote import dropped, footnote
 from llmchat.tui.widgets.streamed_markdown import StreamedMarkdown
 from llmchat.tui.widgets.thinking import Thinking
@@ -102,7 +103,10 @@ class MessageView(VerticalGroup, can_focus=True):
 
     def _words(self) -> Widget:
         if self.message.role == "user":
-            words = Content(clean(self.message.text))
+            files = [chip(part) for part in self.message.parts if part.kind in ("file", "image")]
+            words = Content.assemble(
+                *((f"{line}\n", "$text-accent") for line in files), clean(self.message.text)
+            )
             return Static(words, classes="message--words", markup=False)
         if self.streaming:
             body = StreamedMarkdown(classes="message--words")

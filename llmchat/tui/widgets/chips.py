@@ -1,0 +1,64 @@
+"""What is attached to the message that is being written: a line a file, with its size and tokens.
+
+Draws only; a click on a line asks for that file to be taken off again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from textual import events
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Static
+
+from llmchat.text import say
+from llmchat.text.cleaning import clean_line
+from llmchat.tui.widgets.activity import size_label
+from llmchat.values import Part
+
+SHOWN = 4
+"""Lines; more are counted."""
+
+
+def chip(part: Part) -> str:
+    """A file in a few words, cleaned."""
+    name = clean_line(part.meta.get("name", ""), 60)
+    size = part.meta.get("size", "")
+    words = f"▤ {name}"
+    return f"{words} · {size_label(int(size))}" if size.isdecimal() else words
+
+
+class Chips(Static):
+    """The attachments of a draft; takes no room when there are none."""
+
+    DEFAULT_CSS = """
+    Chips {
+        height: auto;
+        padding: 0 3;
+        display: none;
+        color: $text-accent;
+        &.-shown { display: block; }
+    }
+    """
+
+    @dataclass
+    class Removed(Message):
+        """The file at this place should be taken off."""
+
+        place: int
+
+    def show(self, parts: Sequence[Part], weight: str = "", *, too_much: bool = False) -> None:
+        """These files, and what they weigh together."""
+        self.set_class(bool(parts), "-shown")
+        lines = [Content(chip(part)) for part in parts[:SHOWN]]
+        if len(parts) > SHOWN:
+            lines.append(Content(say("tui.chips_more", count=len(parts) - SHOWN)))
+        if parts:
+            style = "$text-error" if too_much else "$quiet"
+            lines.append(Content.assemble((f"{weight}  {say('tui.chips_keys')}".strip(), style)))
+        self.update(Content("\n").join(lines))
+
+    def on_click(self, event: events.Click) -> None:
+        """Take the file of that line off."""
+        event.stop()
+        self.post_message(self.Removed(event.y))
