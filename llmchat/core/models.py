@@ -205,6 +205,7 @@ class Models:
             llama_cpp=find_llama_cpp(self.environ),
             folders=self._folders,
             shortnames=self._table(),
+            known=self._identities.is_gguf,
         )
 
     def _listed(self, found: "Found") -> ModelFile | None:

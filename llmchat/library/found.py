@@ -69,6 +69,10 @@ def stand_in(path: str) -> str:
     return digest.hexdigest()
 
 
+IsGguf = Callable[[str], bool]
+"""Tells a GGUF from other files; stores are handed one that remembers."""
+
+
 def is_gguf(path: str) -> bool:
     """Whether a regular file begins as a GGUF does."""
     try:

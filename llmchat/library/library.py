@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from llmchat.library.found import Found
+from llmchat.library.found import Found, IsGguf, is_gguf
 from llmchat.library.shortnames import ShortName
 from llmchat.library.stores import folders, huggingface, ollama
 
@@ -25,6 +25,8 @@ class Library:
     folders: tuple[Path, ...] = ()
     """The user's own."""
     shortnames: Mapping[str, ShortName] = field(default_factory=dict)
+    known: IsGguf = is_gguf
+    """Tells a GGUF from other files, and may remember."""
 
     def scan(self) -> list[Found]:
         """Every whole model, each file once, each name once, by name."""
@@ -44,13 +46,13 @@ class Library:
     def _stores(self) -> Iterator[Found]:
         yield from huggingface.scan(self.hub_cache)
         for root in self.lmstudio:
-            yield from folders.scan(root, "lmstudio", folders.owner_and_repo)
+            yield from folders.scan(root, "lmstudio", folders.owner_and_repo, self.known)
         for root in self.ollama:
-            yield from ollama.scan(root)
+            yield from ollama.scan(root, self.known)
         for root in self.llama_cpp:
-            yield from folders.scan(root, "llama.cpp")
+            yield from folders.scan(root, "llama.cpp", known=self.known)
         for root in self.folders:
-            yield from folders.scan(root, "folder")
+            yield from folders.scan(root, "folder", known=self.known)
 
 
 def _short(model: Found, by_digest: Mapping[str, ShortName]) -> Found:

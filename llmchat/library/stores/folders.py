@@ -8,29 +8,31 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from llmchat.library.found import Found, is_gguf
+from llmchat.library.found import Found, IsGguf, is_gguf
 from llmchat.library.variants import Variant, group, projector_for
 
 Namer = Callable[[str, Variant], str]
 """From a model's folder (relative to the root, with `/`) and variant to its name; "" = its path."""
 
 
-def scan(root: Path, source: str, namer: Namer | None = None) -> Iterator[Found]:
+def scan(
+    root: Path, source: str, namer: Namer | None = None, known: IsGguf = is_gguf
+) -> Iterator[Found]:
     """Every model below `root`, also with shards missing.
 
     A projector serves the models of its own folder.
     """
     for folder, below, names in os.walk(root):
         below[:] = sorted(name for name in below if not name.startswith("."))
-        yield from _folder(folder, names, str(root), source, namer)
+        yield from _folder(folder, names, str(root), source, namer, known)
 
 
 def _folder(
-    folder: str, names: list[str], root: str, source: str, namer: Namer | None
+    folder: str, names: list[str], root: str, source: str, namer: Namer | None, known: IsGguf
 ) -> Iterator[Found]:
     sizes = {}
     for name in names:
-        if name.lower().endswith(".gguf") and is_gguf(path := os.path.join(folder, name)):
+        if name.lower().endswith(".gguf") and known(path := os.path.join(folder, name)):
             sizes[name] = os.stat(path).st_size
     variants = group(sizes)
     inside = os.path.relpath(folder, root).replace(os.sep, "/")

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from llmchat.library.found import Found, is_gguf
+from llmchat.library.found import Found, IsGguf, is_gguf
 
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _MODEL = "application/vnd.ollama.image.model"
@@ -30,7 +30,7 @@ class _Manifest(Struct, frozen=True):
     layers: list[_Layer] = []
 
 
-def scan(root: Path) -> Iterator[Found]:
+def scan(root: Path, known: IsGguf = is_gguf) -> Iterator[Found]:
     """Every model whose weights are here, under the name Ollama gives it."""
     manifests = root / "manifests"
     for folder, below, names in os.walk(manifests):
@@ -38,7 +38,7 @@ def scan(root: Path) -> Iterator[Found]:
         for name in sorted(names):
             path = os.path.join(folder, name)
             parts = os.path.relpath(path, manifests).split(os.sep)
-            if len(parts) >= 4 and (found := _model(_name(parts), path, root)):
+            if len(parts) >= 4 and (found := _model(_name(parts), path, root, known)):
                 yield found
 
 
@@ -51,13 +51,13 @@ def _name(parts: list[str]) -> str:
     return f"{'/'.join(path)}:{tag}"
 
 
-def _model(name: str, manifest: str, root: Path) -> Found | None:
+def _model(name: str, manifest: str, root: Path, known: IsGguf) -> Found | None:
     layers = _layers(manifest)
-    weights = _blob(layers, _MODEL, root)
+    weights = _blob(layers, _MODEL, root, known)
     if weights is None:
         return None
     path, digest = weights
-    eye = _blob(layers, _PROJECTOR, root)
+    eye = _blob(layers, _PROJECTOR, root, known)
     return Found(
         name=name,
         paths=(path,),
@@ -90,7 +90,7 @@ def _layers(manifest: str) -> list[_Layer]:
         return []
 
 
-def _blob(layers: list[_Layer], kind: str, root: Path) -> tuple[str, str] | None:
+def _blob(layers: list[_Layer], kind: str, root: Path, known: IsGguf) -> tuple[str, str] | None:
     """Path and sha256 of the one layer of a kind, if it is here and a GGUF."""
     found = [
         m[1]
@@ -100,4 +100,4 @@ def _blob(layers: list[_Layer], kind: str, root: Path) -> tuple[str, str] | None
     if len(found) != 1:
         return None
     path = str(root / "blobs" / f"sha256-{found[0]}")
-    return (path, found[0]) if is_gguf(path) else None
+    return (path, found[0]) if known(path) else None
