@@ -20,7 +20,7 @@ from msgspec import Struct
 from llmchat import __version__
 from llmchat.cli.amounts import size, span
 from llmchat.cli.parts import open_models, open_runtime, open_settings
-from llmchat.core.downloads import part_files
+from llmchat.core.leftovers import leftovers
 from llmchat.core.savedstates import SavedStates
 from llmchat.errors import LlmchatError
 from llmchat.paths import Places, find_places
@@ -186,13 +186,9 @@ async def _living() -> list[Check]:
 
 def _leftovers() -> Iterator[Check]:
     """Partial downloads: a pull goes on with them, but nobody may want to."""
-    for part in part_files(open_models().hub_cache):
-        try:
-            taken = size(part.stat().st_size)
-        except OSError:
-            continue
-        hint = say("cli.doctor_part_hint")
-        text = say("cli.doctor_part", path=part, size=taken)
+    for part in leftovers(open_models().hub_cache):
+        hint = say("cli.doctor_part_hint" if part.ours else "cli.doctor_foreign_hint")
+        text = say("cli.doctor_part", path=part.path, size=size(part.size))
         yield Check(name="partial download", state="warn", text=text, hint=hint)
 
 

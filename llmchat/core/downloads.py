@@ -7,7 +7,6 @@ in a thread. Refuses to know how bytes travel (`hub/`) and what a model is (`lib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmchat.core.models import Models
@@ -269,8 +268,3 @@ class Downloads:
         folder = RepoFolder(self._models.hub_cache, repo)
         here = size if folder.has(digest, size) else min(folder.partial(digest), size - 1)
         return PlannedFile(path=path, size=size, digest=digest, here=here)
-
-
-def part_files(cache: Path) -> list[Path]:
-    """Partial files that pulls left in the cache, for a doctor to name."""
-    return sorted(cache.glob("models--*/blobs/*.llmchat-part"))

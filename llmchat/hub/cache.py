@@ -68,15 +68,27 @@ class RepoFolder:
             HubError: it cannot be removed.
         """
         part = self.part(digest)
-        lock = self._locks / f"{digest}.lock"
-        if not part.exists() or (held := _try_lock(lock)) is None:
-            return
+        self.discard_file(digest, part)
+        self.discard_file(digest, journal_of(part))
+
+    def discard_file(self, digest: str, path: Path) -> bool:
+        """Delete one of a blob's partial files under its lock; False when another process has it.
+
+        Raises:
+            HubError: it cannot be removed.
+        """
+        if not path.exists():
+            return False
+        with writable(self.cache):
+            self._locks.mkdir(parents=True, exist_ok=True)
+        if (held := _try_lock(self._locks / f"{digest}.lock")) is None:
+            return False
         try:
-            with writable(part):
-                part.unlink(missing_ok=True)
-                journal_of(part).unlink(missing_ok=True)
+            with writable(path):
+                path.unlink(missing_ok=True)
         finally:
             os.close(held)
+        return True
 
     @contextmanager
     def locked(
