@@ -90,7 +90,9 @@ def _kept(segment: Segment, messages: Sequence[ChatMessage], vocab: Vocab) -> li
     if not all(0 <= token < vocab.size for token in kept.tokens):
         return None
     tokens = list(kept.tokens)
-    return tokens if vocab.text(tokens) == segment.text else None
+    # A reply that was cut off may end in half a character, which its text does not show.
+    said = (vocab.text(tokens), vocab.text(tokens, whole=False))
+    return tokens if segment.text in said else None
 
 
 def _follow(vocab: Vocab, before: Sequence[int], text: str, *, special: bool) -> list[int]:

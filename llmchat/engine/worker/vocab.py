@@ -79,9 +79,13 @@ class Vocab:
             whole.update(b"\0")
         return whole.hexdigest()[:16]
 
-    def text(self, tokens: Sequence[int]) -> str:
-        """The text of tokens, broken characters replaced."""
-        return b"".join(map(self.piece, tokens)).decode("utf-8", "replace")
+    def text(self, tokens: Sequence[int], *, whole: bool = True) -> str:
+        """The text of tokens, broken characters replaced.
+
+        Not `whole`: half a character at the end is left out.
+        """
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        return decoder.decode(b"".join(map(self.piece, tokens)), whole)
 
     def tokenize(self, text: str, *, special: bool = False, add_special: bool = False) -> list[int]:
         """Token ids of `text`; `special` reads control tokens, `add_special` adds BOS and so on.

@@ -144,3 +144,28 @@ def test_a_full_context_ends_the_reply(worker: Driver):
 def test_what_would_end_the_process_is_one_failed_request(worker: Driver, request_, code):
     assert worker.ask(request_).wait().failed().code == code
     assert worker.ask(generate(max_tokens=1)).wait().finished().reason == "length"
+
+
+def test_half_a_character_at_a_cut_is_no_text_and_its_tokens_are_kept(worker: Driver):
+    backend = worker.backend
+    assert backend._opened is not None
+    vocab = backend._opened.loaded.vocab
+    whole = vocab.tokenize("A fish:\N{TROPICAL FISH}")
+    pieces = [vocab.piece(token) for token in whole]
+    cut = next(
+        count
+        for count in range(len(whole), 0, -1)
+        if vocab.text(whole[:count]).endswith("\ufffd") and pieces[count - 1]
+    )
+    forced = tuple(whole[:cut])
+    asked = worker.ask(generate(forced=forced, max_tokens=0)).wait()
+    assert asked.finished().reason == "length"
+    assert asked.text() == "A fish:"
+    assert asked.finished().tokens == forced
+    # Given back unedited, those very tokens are the prompt, not their text read anew.
+    question = chat("Name three colours.", asked.text(), "And two fish?")
+    reply = ChatMessage(role="assistant", content=asked.text(), tokens=forced, vocab=vocab.digest)
+    messages = (question.messages[0], reply, question.messages[2])
+    again = worker.ask(generate(Messages(messages=messages), max_tokens=1)).wait()
+    first = asked.finished().usage.prompt_tokens
+    assert again.finished().usage.from_memory >= first - 1

@@ -189,11 +189,12 @@ class SequenceTable:
         if self.kind.cells:
             while self.pool.free < len(kept.tokens) and self.evict():
                 pass
-        has_room = not self.kind.cells or self.pool.free >= len(kept.tokens)
+            if self.pool.free < len(kept.tokens):
+                shelf.put(kept)
+                return False
         if not self._memory.restore(slot.seq, kept.state):
             self.forget(slot)
-            if has_room:
-                shelf.refused(kept)
+            shelf.refused(kept)
             return False
         self._hold(slot, kept.tokens)
         slot.checkpoints = list(kept.checkpoints)
