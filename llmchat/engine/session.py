@@ -4,12 +4,13 @@
 OpenAI-compatible server. One contract suite (tests/engine) holds for every implementation.
 """
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol
 
 from llmchat.engine.protocol import (
     Counted,
     Delta,
+    Embedded,
     Facts,
     Finished,
     Generate,
@@ -19,6 +20,7 @@ from llmchat.engine.protocol import (
     PromptProgress,
     Queued,
     Rendered,
+    Reranked,
     Tokenized,
     WorkerStatus,
 )
@@ -26,6 +28,9 @@ from llmchat.values import ModelFile, Wants
 
 GenerateEvent = Queued | PromptProgress | Delta | Finished
 """What `Session.generate` yields. A failure is raised: GenerationFailed or WorkerDied."""
+
+OnCount = Callable[[int, int], None]
+"""Is told how many texts are done, and of how many."""
 
 OnProgress = Callable[[Plan | Loading], None]
 
@@ -72,6 +77,35 @@ class Session(Protocol):
         self, text: str, *, parse_special: bool = False, add_special: bool = False
     ) -> Tokenized:
         """Tokens of a text."""
+        ...
+
+    async def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        truncate: bool = False,
+        normalize: bool = True,
+        first: int = 1,
+        on_progress: OnCount | None = None,
+    ) -> Embedded:
+        """A vector for each text. Cancelling the call ends the request.
+
+        `first` is the first text's number in errors, when a list comes in several requests.
+
+        Raises:
+            GenerationFailed: the model makes none, or a text is too long and not to be cut.
+        """
+        ...
+
+    async def rerank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        truncate: bool = False,
+        on_progress: OnCount | None = None,
+    ) -> Reranked:
+        """How well each document answers the query: higher is better. As `embed` otherwise."""
         ...
 
     async def keep_alive(self, seconds: float) -> None:

@@ -1,6 +1,6 @@
 """A session with a local worker: requests in, events out, and cancelling that never waits."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import TypeVar
 
 from msgspec.structs import replace
@@ -12,6 +12,8 @@ from llmchat.engine.protocol import (
     Counted,
     Delta,
     Done,
+    Embed,
+    Embedded,
     Facts,
     Failed,
     Finished,
@@ -23,16 +25,20 @@ from llmchat.engine.protocol import (
     Render,
     Rendered,
     Request,
+    Rerank,
+    Reranked,
     StatusRequest,
     Tokenize,
     Tokenized,
     WorkerStatus,
 )
-from llmchat.engine.session import GenerateEvent, OnLate
+from llmchat.engine.session import GenerateEvent, OnCount, OnLate
 from llmchat.errors import EngineError, GenerationFailed, WorkerDied
 from llmchat.text.cleaning import clean_line
 
 Answer = TypeVar("Answer", Rendered, Counted, Tokenized, Done, WorkerStatus)
+
+Found = TypeVar("Found", Embedded, Reranked)
 
 
 class LocalSession:
@@ -109,6 +115,55 @@ class LocalSession:
             ),
             Tokenized,
         )
+
+    async def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        truncate: bool = False,
+        normalize: bool = True,
+        first: int = 1,
+        on_progress: OnCount | None = None,
+    ) -> Embedded:
+        """A vector for each text; see session.Session.embed."""
+        request = Embed(
+            id=0, texts=tuple(texts), truncate=truncate, normalize=normalize, first=first
+        )
+        return await self._wait_for(request, Embedded, on_progress)
+
+    async def rerank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        truncate: bool = False,
+        on_progress: OnCount | None = None,
+    ) -> Reranked:
+        """A score for each document; see session.Session.rerank."""
+        request = Rerank(id=0, query=query, documents=tuple(documents), truncate=truncate)
+        return await self._wait_for(request, Reranked, on_progress)
+
+    async def _wait_for(
+        self, request: Embed | Rerank, expected: type[Found], on_progress: OnCount | None
+    ) -> Found:
+        """The answer to a request that tells how far it is; given up, it is cancelled there."""
+        number, queue = self._link.new_request()
+        over = False
+        try:
+            self._link.send(replace(request, id=number))
+            while isinstance(event := await queue.get(), PromptProgress):
+                if on_progress is not None:
+                    on_progress(event.done, event.total)
+            over = True
+        finally:
+            self._link.forget(number)
+            if not over:
+                self._link.send(Cancel(id=0, target=number))
+        if isinstance(event, WorkerDied | Failed):
+            raise _failure(event)
+        if not isinstance(event, expected):
+            raise EngineError("engine.bad_frame", reason=type(event).__name__)
+        return event
 
     async def keep_alive(self, seconds: float) -> None:
         """How long the worker should stay once idle."""

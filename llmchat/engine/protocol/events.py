@@ -1,5 +1,6 @@
 """What a worker says: answers to requests, and facts of its own life."""
 
+from struct import iter_unpack
 from typing import Literal
 
 from msgspec import Struct
@@ -119,6 +120,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     pool: int = 0
     n_seq_max: int = 1
     n_vocab: int = 0
+    n_embd: int = 0
+    """Numbers of a vector, for embedding models and rerankers."""
     vocab: str = ""
     """Hash of the vocabulary."""
     capabilities: tuple[str, ...] = ()
@@ -257,6 +260,10 @@ class Embedded(Struct, frozen=True, kw_only=True, tag="embedded"):
     id: int
     vectors: tuple[bytes, ...]
     tokens: int = 0
+
+    def floats(self) -> list[list[float]]:
+        """The vectors as numbers."""
+        return [[value for (value,) in iter_unpack("<f", vector)] for vector in self.vectors]
 
 
 class Reranked(Struct, frozen=True, kw_only=True, tag="reranked"):

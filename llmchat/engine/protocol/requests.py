@@ -101,18 +101,25 @@ class Tokenize(Struct, frozen=True, kw_only=True, tag="tokenize"):
 
 
 class Embed(Struct, frozen=True, kw_only=True, tag="embed"):
-    """Vectors of texts: answered with Embedded."""
+    """Vectors of texts: answered with PromptProgress* (counting texts) and Embedded."""
 
     id: int
     texts: tuple[str, ...]
+    truncate: bool = False
+    """Cut a text that is too long, instead of refusing it."""
+    normalize: bool = True
+    """Vectors of length 1 (L2)."""
+    first: int = 1
+    """The first text's number, for errors, when a long list comes in several requests."""
 
 
 class Rerank(Struct, frozen=True, kw_only=True, tag="rerank"):
-    """Scores of documents for a query: answered with Reranked."""
+    """Scores of documents for a query: answered with PromptProgress* and Reranked."""
 
     id: int
     query: str
     documents: tuple[str, ...]
+    truncate: bool = False
 
 
 class Inspect(Struct, frozen=True, kw_only=True, tag="inspect"):

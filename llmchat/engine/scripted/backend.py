@@ -26,6 +26,7 @@ from llmchat.engine.protocol import (
     Counted,
     Delta,
     Device,
+    Embed,
     Facts,
     Failed,
     Finished,
@@ -39,11 +40,13 @@ from llmchat.engine.protocol import (
     RawText,
     Render,
     Rendered,
+    Rerank,
     TemplateFacts,
     TokenInfo,
     Tokenize,
     Tokenized,
 )
+from llmchat.engine.scripted import vectors
 from llmchat.engine.scripted.device import SharedDevice
 from llmchat.engine.scripted.script import SIGNALS, Script, ScriptError, Stage, for_message, parse
 from llmchat.engine.settling import settle
@@ -115,8 +118,9 @@ class ScriptedBackend:
             pool=n_ctx,
             n_seq_max=1,
             n_vocab=_VOCAB,
+            n_embd=vectors.N_EMBD,
             vocab="scripted",
-            capabilities=("chat", "thinking", "tools"),
+            capabilities=("chat", "thinking", "tools", "embedding", "rerank"),
             template=TemplateFacts(digest="scripted", thinking="toggle", tools=True),
             placement=placement,
             memory={"model": 48 * _MIB, "context": 12 * _MIB, "compute": 4 * _MIB},
@@ -212,6 +216,8 @@ class ScriptedBackend:
                         pieces=tuple(piece.encode() for piece in pieces),
                     )
                 )
+            elif isinstance(work, Embed | Rerank):
+                emit(vectors.answer(work))
             else:
                 emit(Failed(id=work.id, code="unsupported", message="Not in this script."))
         except ScriptError as error:

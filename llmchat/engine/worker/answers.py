@@ -4,10 +4,12 @@ from llmchat.engine.backend import Work
 from llmchat.engine.protocol import (
     Count,
     Counted,
+    Embed,
     Event,
     Messages,
     Render,
     Rendered,
+    Rerank,
     Tokenize,
     Tokenized,
 )
@@ -34,6 +36,10 @@ def answer(work: Work, opened: Opened) -> Event:
         return Rendered(id=work.id, text=read.text, tokens=tuple(read.tokens), in_memory=known)
     if isinstance(work, Tokenize):
         return _tokenize(work, opened)
+    if isinstance(work, Embed):
+        raise GenerationFailed("engine.no_vectors", model=opened.facts.model)
+    if isinstance(work, Rerank):
+        raise GenerationFailed("engine.no_reranker", model=opened.facts.model)
     raise GenerationFailed("engine.unsupported", what=type(work).__name__)
 
 

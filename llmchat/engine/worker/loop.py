@@ -42,6 +42,8 @@ _CODES = {
     "engine.context_exceeded": "context_exceeded",
     "engine.bad_grammar": "bad_grammar",
     "engine.unsupported": "unsupported",
+    "engine.no_vectors": "unsupported",
+    "engine.no_reranker": "unsupported",
 }
 
 

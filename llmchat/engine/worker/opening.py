@@ -93,8 +93,8 @@ def open_everything(
         values: dict[str, Any] = dict(error.values)
         raise EngineError(error.key, **values) from error
     paths = model.shards or (model.path,)
-    decision = _agreed(paths, wants, log, proceed)
-    report = _Throttle(progress, stopping)
+    decision = agreed(paths, wants, log, proceed)
+    report = Throttle(progress, stopping)
     pointer = open_model(paths, decision.model, log, report)
     adapters = Adapters()
     try:
@@ -145,7 +145,7 @@ def _table(context: Context, kind: Kind) -> SequenceTable:
     )
 
 
-def _agreed(
+def agreed(
     paths: Sequence[str], wants: Wants, log: LogRing, proceed: Callable[[Plan], Verdict]
 ) -> fit.Decision:
     """A placement that whoever waits for it agrees to; planned anew after others made room.
@@ -176,7 +176,7 @@ def _free() -> dict[str, int]:
     return {found.device.name: found.device.free for found in find_devices()}
 
 
-class _Throttle:
+class Throttle:
     """Turns llama.cpp's hundreds of progress calls into at most a hundred events."""
 
     def __init__(self, progress: Callable[[Loading], None], stopping: Callable[[], bool]) -> None:
@@ -185,6 +185,7 @@ class _Throttle:
         self._last = -1.0
 
     def __call__(self, fraction: float) -> bool:
+        """Tell, if it is worth it. False: give up."""
         if fraction - self._last >= 0.01:
             self._last = fraction
             self._progress(Loading(fraction=min(1.0, fraction), stage="weights"))
