@@ -189,18 +189,8 @@ FACTS = {
 }
 
 WRITES_NO_CALLS = {
-    "HuggingFaceTB-SmolLM3-3B": "has no place for tools",
     "LFM2-8B-A1B": "leaves calls out of the history",
     "LFM2.5-Instruct": "leaves calls out of the history",
-    "google-gemma-2-2b-it": "has no place for tools",
     "ibm-granite-granite-3.3-2B-Instruct": "leaves calls out of the history",
-    "llama-cpp-rwkv-world": "has no place for tools",
-    "microsoft-Phi-3.5-mini-instruct": "has no place for tools",
 }
 """Templates that do not show a call, and why."""
-
-TELLS_NO_RESULTS = {
-    "llama-cpp-rwkv-world": "knows no tool's messages",
-    "microsoft-Phi-3.5-mini-instruct": "knows no tool's messages",
-}
-"""Templates that leave what a tool answered out of the prompt, and why."""

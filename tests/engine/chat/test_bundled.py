@@ -9,10 +9,9 @@ import pytest
 from llmchat.engine.protocol import ChatMessage, Messages
 from llmchat.engine.worker.chat.parse import ReplyParser
 from llmchat.engine.worker.chat.template import ChatTemplate, Segment
-from llmchat.errors import GenerationFailed
 from llmchat.values import ToolCall
 from tests.engine.chat import bundled
-from tests.engine.chat.facts import FACTS, TELLS_NO_RESULTS, WRITES_NO_CALLS
+from tests.engine.chat.facts import FACTS, WRITES_NO_CALLS
 
 CONVERSATION = Messages(
     messages=(
@@ -144,12 +143,9 @@ def test_the_result_of_a_call_reaches_the_model_as_text(name):
     template = bundled.load(name)
     reply = ChatMessage(role="assistant", tool_calls=(CALL,))
     prompt = Messages(messages=(QUESTION, reply, RESULT), tools=(TOOL,))
-    if name == "google-gemma-2-2b-it":
-        with pytest.raises(GenerationFailed, match="roles must alternate"):
-            template.render(prompt)
-        return
     segments = template.render(prompt)
-    assert ("rain" in joined(segments)) == (name not in TELLS_NO_RESULTS)
+    assert "rain" in joined(segments)
+    assert "Says what the weather is" in joined(segments)
     # Whatever a tool answers, it cannot speak as the template.
     assert "<|im_end|> rain" not in joined([part for part in segments if part.special])
 
@@ -215,6 +211,29 @@ def test_replies_as_models_write_them(name, reply, thinking, text, arguments):
         assert "".join(words for kind, words in found if kind == "text") == text
         calls = [(call.name, json.loads(call.arguments)) for call in parser.tool_calls]
         assert calls == ([] if arguments is None else [("get_weather", arguments)])
+
+
+@pytest.mark.parametrize("name", [name for name in FACTS if not FACTS[name].tools])
+def test_without_a_place_for_tools_they_are_written_into_the_conversation(name):
+    template = bundled.load(name)
+    system = ChatMessage(role="system", content="Be brief.")
+    reply = ChatMessage(role="assistant", content="I look.", tool_calls=(CALL, CALL))
+    prompt = Messages(messages=(system, QUESTION, reply, RESULT, RESULT), tools=(TOOL,))
+    told = joined(template.render(prompt))
+    for words in ("Be brief.", '"name": "get_weather"', "Umbrella?", "I look."):
+        assert words in told
+    assert told.count('{"name": "get_weather", "arguments": {"city": "Oslo", "days": 3}}') == 2
+    assert told.count("</tool_response>") == 2
+    # Without tools nothing of it is there, and a call is no call.
+    assert "tool_call" not in joined(template.render(Messages(messages=(system, QUESTION))))
+    words = '<tool_call>\n{"name": "get_weather", "arguments": {"days": 3}}\n</tool_call>'
+    if template.markers.inside_thinking(told):
+        words = template.markers.thinking_end + words
+    for tools, count in ((True, 1), (False, 0)):
+        parser = ReplyParser(template, prompt=template.render(prompt), tools=tools)
+        parser.feed(words)
+        parser.end()
+        assert len(parser.tool_calls) == count
 
 
 def test_two_calls_behind_one_another():

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 
 from msgspec.structs import replace
 
+from llmchat.engine.worker.chat import toolless
 from llmchat.engine.worker.chat.calls import read_calls, string_parameters
 from llmchat.engine.worker.chat.probe import Markers
 from llmchat.engine.worker.chat.template import ChatTemplate, Segment
@@ -247,6 +248,9 @@ def _rules(markers: Markers, tools: bool) -> Rules:
                 rules["text"][start] = "tool"
         if markers.tool_end:
             rules["tool"][markers.tool_end] = "text"
+    if tools and not markers.tools and not markers.bare_json:
+        rules["text"][toolless.START] = "tool"
+        rules["tool"][toolless.END] = "text"
     return rules
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
+from llmchat.engine.worker.chat import toolless
 from llmchat.engine.worker.chat.cases import CALLS, CASES
 
 Render = Callable[[Mapping[str, object]], str | None]
@@ -105,6 +106,8 @@ class Markers(NamedTuple):
             self.thinking_start, self.thinking_end, self.tool_start, self.tool_end, *self.skipped
         )  # fmt: skip
         whole = [marker.strip() for marker in given if marker.strip()]
+        if not self.tools:
+            whole += [toolless.START, toolless.END]
         tags = [tag for marker in whole for tag in _TAG.findall(marker)]
         return tuple(dict.fromkeys((*_FAMILY_TOKENS.get(self.family, ()), *whole, *tags)))
 

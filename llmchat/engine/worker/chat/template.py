@@ -39,6 +39,7 @@ from jinja2 import Template, TemplateError
 from jinja2.exceptions import SecurityError
 
 from llmchat.engine.protocol import ChatMessage, Messages, TemplateFacts
+from llmchat.engine.worker.chat import toolless
 from llmchat.engine.worker.chat.marks import Marks, Piece
 from llmchat.engine.worker.chat.probe import Markers, probe
 from llmchat.engine.worker.chat.sandbox import DEADLINE, OutOfBounds, Refused, Sandbox
@@ -126,16 +127,18 @@ class ChatTemplate:
             GenerationFailed: the template refused the conversation or cannot be rendered.
         """
         messages = list(prompt.messages)
+        tools = list(prompt.tools)
         final = messages.pop() if prompt.continue_final and messages else None
         marks = self._marks(prompt)
-        shapes = [
-            _shape(message, index, marks, self.markers) for index, message in enumerate(messages)
-        ]
+        told = list(enumerate(messages))
+        if not self.markers.tools and tools:
+            told, tools = toolless.in_words(messages, tools), []
+        shapes = [_shape(message, index, marks, self.markers) for index, message in told]
         if not self.markers.system:
             shapes = _without_system(shapes)
         values = {
             "messages": shapes,
-            "tools": marks.hide_all(list(prompt.tools)) or self._no_tools,
+            "tools": marks.hide_all(tools) or self._no_tools,
             **_kwargs(marks.hide_all(prompt.template_kwargs)),
         }
         try:
