@@ -33,7 +33,7 @@ from llmchat.values import FinishReason, Message, Timings, Usage
 
 if TYPE_CHECKING:
     from llmchat.core.chats import Chats
-    from llmchat.core.turn import Turn
+    from llmchat.core.asking import Asking
 
 SLOW_PROMPT = 1.0
 """Seconds of reading that a prompt must have left before that is worth a line."""
@@ -75,7 +75,7 @@ class Follower:
     def __init__(
         self,
         chats: "Chats",
-        turn: "Turn",
+        turn: "Asking",
         *,
         raw: bool = False,
         silent: bool = False,
@@ -151,7 +151,11 @@ class Follower:
             self._show_waiting(event)
 
     async def _decide(self, full: ContextFull) -> None:
-        self._turn.decide(await choose_policy(full))
+        from llmchat.core.turn import Turn  # it is there: the Runtime has it
+
+        policy = await choose_policy(full)
+        if isinstance(self._turn, Turn):
+            self._turn.decide(policy)
 
     def _show_waiting(self, event: AnyChatEvent) -> None:
         """What happens before the first word, on a line that the first word replaces."""

@@ -9,8 +9,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from enum import Enum
 from typing import Any, Final, TypeVar
 
-from llmchat.core.asking import Services
+from llmchat.core.asking import Asking, Services
 from llmchat.core.assigning import assignment_of, continuation_of, next_place
+from llmchat.core.compacting import KEPT_TURNS, Compaction
 from llmchat.core.inforce import ContextUse, InForce, Weight
 from llmchat.core.remembering import Remembered
 from llmchat.core.savedstates import SavedStates
@@ -37,7 +38,7 @@ LEAF: Final = Place.LEAF
 
 Words = str | Sequence[Part]
 
-Turns = list[Turn]
+Turns = list[Asking]
 
 
 class Chats(Remembered):
@@ -69,7 +70,7 @@ class Chats(Remembered):
         self._used = used
         self._asked = asked
         self._states = states
-        self._turns: dict[str, Turn] = {}
+        self._turns: dict[str, Asking] = {}
         self._starting: set[asyncio.Task[Any]] = set()
 
     async def delete(self, id_: str) -> None:
@@ -189,6 +190,20 @@ class Chats(Remembered):
             return found
         return await self._start(message, save, once)
 
+    async def compact(self, id_: str, *, keep: int = KEPT_TURNS) -> Compaction:
+        """Sum up all but the newest `keep` turns of the active branch, as a branch of its own.
+
+        Raises:
+            UsageError: there is nothing to sum up, or a reply is being written.
+        """
+        if self.turns(id_):
+            raise UsageError("core.compact_busy")
+        conversation, branch = await self.get(id_), await self.branch(id_)
+        work = Compaction(self._services(NOTHING_SET), conversation, branch, keep)
+        self._turns[work.id] = work
+        work.start()
+        return work
+
     async def _start(
         self, about: str, save: Callable[[Store], Assignment | Message], once: ChatSettings
     ) -> Turn:
@@ -226,7 +241,7 @@ class Chats(Remembered):
         )
 
     def turns(self, id_: str | None = None) -> Turns:
-        """The running ones, of one conversation or all."""
+        """The running ones, compactions too, of one conversation or all."""
         self._turns = {turn.id: turn for turn in self._turns.values() if not turn.done}
         return [turn for turn in self._turns.values() if id_ in (None, turn.conversation)]
 

@@ -17,6 +17,10 @@ KeptTokens = Mapping[str, tuple[str, tuple[int, ...]]]
 """Token ids of unedited replies by message id, with their vocabulary's hash."""
 
 
+BEFORE = "What was said before, summed up:"
+"""The same in every language: it is the model that reads it."""
+
+
 class Line(Struct, frozen=True):
     """A message of the prompt and the messages of the tree it stands for."""
 
@@ -33,6 +37,10 @@ def lines(branch: Sequence[Message], system: str | None, kept: KeptTokens) -> li
     result = [Line(ChatMessage(role="system", content=system), ())] if system else []
     for message in branch:
         content = written(message.parts)
+        if message.role == "system" and len(result) <= 1 and is_summary(message):
+            both = with_summary(system, content)
+            result = [Line(ChatMessage(role="system", content=both), (message.id,))]
+            continue
         if not content and message.role == "assistant":
             continue
         vocab, tokens = kept.get(message.id, ("", ()))
@@ -50,6 +58,17 @@ def lines(branch: Sequence[Message], system: str | None, kept: KeptTokens) -> li
         )
         result.append(Line(said, (message.id,)))
     return result
+
+
+def is_summary(message: Message) -> bool:
+    """Whether a message stands for others: see `compacting.py`."""
+    return any("summary_of" in part.meta for part in message.parts)
+
+
+def with_summary(system: str | None, summary: str) -> str:
+    """A system prompt with what was said before, summed up."""
+    told = f"{BEFORE}\n{summary}"
+    return f"{system}\n\n{told}" if system else told
 
 
 def written(parts: Sequence[Part]) -> str:

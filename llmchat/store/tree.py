@@ -5,6 +5,7 @@ conversation may have several roots, since its first message can be edited.
 """
 
 import time
+from collections.abc import Sequence
 
 from llmchat.errors import NotFound
 from llmchat.store import rows
@@ -208,11 +209,17 @@ class Tree:
             fresh = self._conversations.create(
                 title=origin.title, settings=origin.settings, source=source, folder=origin.folder
             )
-            parent: str | None = None
-            for old in self.branch(origin.id, message):
-                parent = self._copy(old, fresh.id, parent)
-            self.set_active(fresh.id, parent)
+            leaf = self.copy_below(self.branch(origin.id, message), fresh.id, None)
+            self.set_active(fresh.id, leaf)
         return fresh.id
+
+    def copy_below(
+        self, messages: Sequence[Message], conversation: str, parent: str | None
+    ) -> str | None:
+        """Copies of messages, one below the other; the last one's id. Part of a transaction."""
+        for old in messages:
+            parent = self._copy(old, conversation, parent)
+        return parent
 
     def _copy(self, old: Message, conversation: str, parent: str | None) -> str:
         status: MessageStatus = "interrupted" if old.status == "streaming" else old.status

@@ -8,6 +8,7 @@ import click
 from llmchat.cli.amounts import ago
 from llmchat.cli.carrying import export_chats, import_chats
 from llmchat.cli.changing import set_chat
+from llmchat.cli.compacting import compact_chat
 from llmchat.cli.output import answer_json, ask, can_ask, note, table, write_answer
 from llmchat.cli.parameters import ChatId, ModelName, Whole
 from llmchat.cli.parts import ask_core
@@ -59,6 +60,7 @@ def show_chat(chat: str, as_json: bool) -> None:
         write_answer(clean(ask_core(lambda rt: _markdown(rt, chat))))
 
 
+chats.add_command(compact_chat)
 chats.add_command(export_chats)
 chats.add_command(import_chats)
 chats.add_command(replay_chat)

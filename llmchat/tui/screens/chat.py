@@ -7,7 +7,7 @@ the list in `conversation_actions.py`, and everything about models in `model_act
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from textual import events, on, work
 from textual.app import ComposeResult
@@ -23,6 +23,7 @@ from llmchat.tui.actions import bindings
 from llmchat.tui.follower import Follower
 from llmchat.tui.screens.attaching_actions import AttachingActions
 from llmchat.tui.screens.chat_base import Outgoing
+from llmchat.tui.screens.compacting_actions import CompactingActions
 from llmchat.tui.screens.conversation_actions import ConversationActions
 from llmchat.tui.screens.message_actions import MessageActions
 from llmchat.tui.screens.model_actions import ModelActions
@@ -41,6 +42,7 @@ from llmchat.tui.widgets.welcome import Welcome
 from llmchat.values import ContextPolicy, Conversation, Part
 
 if TYPE_CHECKING:
+    from llmchat.core.asking import Asking
     from llmchat.core.runtime import Runtime
     from llmchat.core.turn import Turn
 
@@ -60,6 +62,7 @@ class ChatScreen(
     ConversationActions,
     MessageActions,
     AttachingActions,
+    CompactingActions,
     SlashCommands,
 ):
     """The one screen that is always there."""
@@ -146,7 +149,7 @@ class ChatScreen(
         self.composer.sent = [m.text for m in messages if m.role == "user"]
         self.set_class(not messages and running is None, "-empty")
         if running is not None:
-            self.watch_turn(running)
+            self._watch(running)
         await self.refresh_around()
 
     async def refresh_around(self) -> None:
@@ -226,6 +229,14 @@ class ChatScreen(
         if self.waiting:
             self.notify(say("tui.waits", count=len(self.waiting)), markup=False)
 
+    def _watch(self, running: "Asking") -> None:
+        from llmchat.core.compacting import Compaction
+
+        if isinstance(running, Compaction):
+            self.watch_compaction(running)
+        else:
+            self.watch_turn(cast("Turn", running))
+
     def watch_turn(self, turn: "Turn") -> None:
         """Follow a turn of the open conversation to its end."""
         self.turn = turn
@@ -240,7 +251,7 @@ class ChatScreen(
         )
         await follower.follow(turn)
         self.turn = None
-        await self._after_turn()
+        await self.after_turn()
 
     def _choose_policy(self, turn: "Turn", full: ContextFull) -> None:
         """Ask what to leave out; a late look at a turn that has been answered asks nothing."""
@@ -255,7 +266,8 @@ class ChatScreen(
         choices = [(say(f"tui.policy_{name.replace('-', '_')}"), "") for name in POLICIES]
         self.app.push_screen(ChoiceScreen(question, choices), decide)
 
-    async def _after_turn(self) -> None:
+    async def after_turn(self) -> None:
+        """Look again at everything that a finished turn may have changed, and send what waits."""
         rt = await self.runtime()
         if self.conversation is not None:
             self.conversation = await rt.chats.get(self.conversation.id)
@@ -275,7 +287,7 @@ class ChatScreen(
 
     @work(group="cancel")
     @told
-    async def _cancel(self, turn: "Turn") -> None:
+    async def _cancel(self, turn: "Asking") -> None:
         rt = await self.runtime()
         await rt.chats.cancel(turn.id)
 

@@ -26,6 +26,7 @@ from llmchat.tui.widgets.welcome import Welcome
 from llmchat.values import ChatSettings, Conversation, Part
 
 if TYPE_CHECKING:
+    from llmchat.core.asking import Asking
     from llmchat.core.runtime import Runtime
     from llmchat.core.turn import Turn
 
@@ -79,7 +80,7 @@ class ChatBase(Screen[None]):
         self.fresh = ChatSettings(model=model)
         """What the next new conversation begins with."""
         self.conversation: Conversation | None = None
-        self.turn: Turn | None = None
+        self.turn: Asking | None = None
         self.waiting: list[Outgoing] = []
         """Sent while a turn runs: these go out one by one."""
         self.attached: tuple[Part, ...] = ()
@@ -135,6 +136,10 @@ class ChatBase(Screen[None]):
 
     async def configure(self, settings: ChatSettings) -> None:
         """Give the open conversation these settings, or the next one when none is open."""
+        raise NotImplementedError
+
+    async def after_turn(self) -> None:
+        """Look again at everything that a finished turn may have changed, and send what waits."""
         raise NotImplementedError
 
     def watch_turn(self, turn: "Turn") -> None:

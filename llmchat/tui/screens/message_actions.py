@@ -48,6 +48,9 @@ class MessageActions(ChatBase):
         if self.answering and what not in {"copy", "copy_code"}:
             self.tell(say("tui.busy"))
             return
+        if message.role == "system" and what in {"edit", "regenerate", "continue"}:
+            self.tell(say("tui.summary_fixed"))
+            return
         await self._DEEDS[what](self, message)
 
     async def _edit(self, message: Message) -> None:

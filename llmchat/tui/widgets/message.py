@@ -122,6 +122,9 @@ class MessageView(VerticalGroup, can_focus=True):
         message = self.message
         if message.role == "user":
             name = say("tui.you")
+        elif message.role == "system":
+            stands_for = "".join(part.meta.get("summary_of", "") for part in message.parts)
+            name = say("tui.summary_of", count=len(stands_for.split()))
         else:
             model = message.generation.model if message.generation else self._model
             name = short_model(model, 60) or say("tui.assistant")
