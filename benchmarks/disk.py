@@ -15,11 +15,9 @@ BUDGET = 1024**3
 N_CTX = 4096
 
 
-def _ask(at: Worker, tokens: tuple[int, ...], n: int = 1) -> Finished:
+def _ask(at: Worker, tokens: tuple[int, ...], n: int = 1, tag: str = "chat") -> Finished:
     prompt = RawTokens(tokens=tokens)
-    request = Generate(
-        prompt=prompt, sampling=GREEDY, max_tokens=n, ignore_eos=True, tag="benchmark"
-    )
+    request = Generate(prompt=prompt, sampling=GREEDY, max_tokens=n, ignore_eos=True, tag=tag)
     finished, _ = at.run(at.finish(request))
     return finished
 
@@ -52,7 +50,8 @@ def after_restart(model: Path, home: Path, runs: int) -> Figure:
         with _fresh(model, home) as at:
             other = at.tokens(2 * PROMPT + MORE)[PROMPT:]
             for mine in (True, False) if turn % 2 == 0 else (False, True):
-                found = _ask(at, (chat if mine else other) + at.tokens(MORE))
+                words = (chat if mine else other) + at.tokens(MORE)
+                found = _ask(at, words, tag="chat" if mine else "")
                 assert (found.usage.from_disk > PROMPT) == mine, found.usage
                 (ours if mine else theirs).append(found.timings.first_token)
     return Figure(
