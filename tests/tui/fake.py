@@ -359,11 +359,26 @@ class FakeSettings:
         return Resolved(replace(once, model=once.model or STARTER.name))
 
 
+class FakeFits:
+    """Nothing is known of any model here; a repository has what a test gives it."""
+
+    def __init__(self) -> None:
+        self.offers: dict[str, list[Any]] = {}
+
+    def each(self, models: Sequence[ModelFile]) -> dict[str, str]:
+        return {}
+
+    def variants(self, repo: str) -> list[Any]:
+        return self.offers[repo]
+
+
 class FakeRuntime:
     def __init__(self, *models: ModelFile) -> None:
         self.chats = FakeChats()
         self.models = FakeModels(*models)
         self.downloads: Any = None
+        self.discovery: Any = None
+        self.fits: Any = FakeFits()
         self.settings = FakeSettings()
         self.notices: list[str] = []
         self.closed = False

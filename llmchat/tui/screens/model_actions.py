@@ -1,6 +1,8 @@
 """Models as the chat needs them: which one answers, where it runs, how full its context is."""
 
 import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -18,11 +20,15 @@ from llmchat.tui.widgets.welcome import Welcome
 from llmchat.values import ChatSettings, ModelFile
 
 if TYPE_CHECKING:
+    from llmchat.core.fitting import Verdict
     from llmchat.core.runtime import Runtime
 
 
 class ModelActions(ChatBase):
     """Ctrl+O, the welcome's list, and the model's part of the status line."""
+
+    _verdicts: "Mapping[str, Verdict] | None" = None
+    """What fitted when the list of models was opened last, by name."""
 
     async def model_name(self, rt: "Runtime") -> str:
         """The full name of the model that would answer; "" when there is none."""
@@ -67,12 +73,14 @@ class ModelActions(ChatBase):
         models = await asyncio.to_thread(rt.models.list)
         loaded = {worker.model: worker.processor for worker in await rt.models.live()}
         current = await self.model_name(rt)
+        verdicts = self._verdicts or {}
         entries = [
             ModelEntry(
                 name=model.name,
                 size=model.size,
                 loaded=loaded.get(model.name, ""),
                 current=model.name == current,
+                fit=say(f"tui.picker_{verdict}") if (verdict := verdicts.get(model.name)) else "",
             )
             for model in models
         ]
@@ -96,7 +104,16 @@ class ModelActions(ChatBase):
             if entry is not None:
                 self._take(entry)
 
+        self._judge()
         self.app.push_screen(ModelSwitcher(self.entries), use)
+
+    @work(group="fit", exclusive=True)
+    async def _judge(self) -> None:
+        """Find out what fits now; the list shows it when it is known."""
+        rt = await self.runtime()
+        with suppress(LlmchatError):  # a machine that cannot be asked: the list does without
+            models = await asyncio.to_thread(rt.models.list)
+            self._verdicts = await asyncio.to_thread(rt.fits.each, models)
 
     @on(Composer.EnteredNothing)
     def _accepted(self, event: Composer.EnteredNothing) -> None:
@@ -115,18 +132,28 @@ class ModelActions(ChatBase):
         await self._use(entry)
 
     async def _use(self, entry: ModelEntry) -> None:
-        name = entry.name
-        if entry.pull:
-            from llmchat.tui.screens.pull import PullScreen
-
-            rt = await self.runtime()
-            model = await self.app.push_screen_wait(PullScreen(rt.downloads, entry.name))
-            if model is None:
-                return
-            name = model.name
+        name = await self._discovered(entry.name) if entry.search else entry.name
+        if name and (entry.pull or entry.search):
+            name = await self._pulled(name)
+        if not name:
+            return
         await self.configure(replace(self.settings, model=name))
         self.tell(say("tui.model_chosen", model=short_model(name)))
         self.composer.focus()
+
+    async def _discovered(self, words: str) -> str | None:
+        """A variant of the hub that the user chose."""
+        from llmchat.tui.screens.discover import DiscoverScreen
+
+        return await self.app.push_screen_wait(DiscoverScreen(await self.runtime(), words))
+
+    async def _pulled(self, ref: str) -> str | None:
+        """The model's name, when the pull was not stopped."""
+        from llmchat.tui.screens.pull import PullScreen
+
+        rt = await self.runtime()
+        model = await self.app.push_screen_wait(PullScreen(rt.downloads, ref))
+        return model.name if model else None
 
     async def configure(self, settings: ChatSettings) -> None:
         """Save them with the conversation; a chat that is none yet keeps them until it is."""

@@ -22,6 +22,7 @@ class ModelSwitcher(SearchLineScreen[ModelEntry | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "cancel", show=False),
+        Binding("tab", "search_hub", show=False, priority=True),
         Binding("up", "move(-1)", show=False, priority=True),
         Binding("down", "move(1)", show=False, priority=True),
     ]
@@ -99,6 +100,10 @@ class ModelSwitcher(SearchLineScreen[ModelEntry | None]):
         event.stop()
         if (entry := self.query_one(ModelList).chosen) is not None:
             self.dismiss(entry)
+
+    def action_search_hub(self) -> None:
+        """Look for the words on the hub."""
+        self.dismiss(ModelEntry(name=self.query_one(Input).value.strip(), search=True))
 
     def action_cancel(self) -> None:
         """Change nothing."""

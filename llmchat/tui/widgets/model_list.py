@@ -27,6 +27,10 @@ class ModelEntry:
     """The model of this conversation."""
     pull: bool = False
     """Not here yet: choosing pulls it."""
+    fit: str = ""
+    """Whether it fits this machine now, in a few words; "" = not known."""
+    search: bool = False
+    """`name` is words to search the hub for."""
 
 
 class ModelList(OptionList):
@@ -86,6 +90,8 @@ class ModelList(OptionList):
             notes.append(say("tui.model_loaded", processor=clean_line(entry.loaded, 30)))
         if entry.size:
             notes.append(size_label(entry.size))
+        if entry.fit and not entry.loaded:
+            notes.append(entry.fit)
         name = clean_line(entry.name, 70)
         return Content.assemble(
             (f"{sign} ", "$primary"), name, ("   " + " · ".join(notes), "$quiet")
