@@ -2,6 +2,7 @@
 
 import os
 import random
+import resource
 import struct
 import sys
 import time
@@ -72,7 +73,13 @@ def attack(whole: bytes, count: int) -> tuple[int, list[float]]:
         began = time.thread_time()
         good += read(data)
         times.append(time.thread_time() - began)
-    return good, sorted(times)
+    times.sort()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    sys.stdout.write(
+        f"C2: {count:,} mutations, {good:,} still a header, 0 other errors; "
+        f"slowest {times[-1] * 1000:.0f} ms, process at most {peak} MB\n"
+    )
+    return good, times
 
 
 @pytest.mark.parametrize("count", [20_000, pytest.param(1_000_000, marks=pytest.mark.torture)])

@@ -1,7 +1,9 @@
 """Headers, good and crafted: what is read, what is refused, and in which words."""
 
 import os
+import random
 import struct
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -258,6 +260,26 @@ def test_every_prefix_is_incomplete(write):
             read_ranges(partial(piece, part), length, "m.gguf")
         assert caught.value.key == "gguf.incomplete", length
     refused(write(whole[:4000]), "incomplete")
+
+
+@pytest.mark.model
+def test_two_hundred_truncations_of_a_real_model(starter):
+    """C4: wherever a real file was cut, it is incomplete, and never anything else."""
+    draw = random.Random(20261)
+    size = starter.stat().st_size
+    cuts = [draw.randrange(size) for _ in range(140)] + [
+        draw.randrange(1_785_664) for _ in range(60)
+    ]
+    with starter.open("rb") as file:
+        for length in cuts:
+
+            def fetch(offset: int, count: int, end: int = length) -> bytes:
+                return os.pread(file.fileno(), max(0, min(count, end - offset)), offset)
+
+            with pytest.raises(ModelFileError) as caught:
+                read_ranges(fetch, length, "m.gguf")
+            assert caught.value.key == "gguf.incomplete", length
+    sys.stdout.write(f"C4: {len(cuts)} of {len(cuts)} truncations are incomplete files\n")
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_incomplete():
