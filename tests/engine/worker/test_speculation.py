@@ -1,5 +1,8 @@
 """N-gram guesses: the policy by itself, and that replies are what they are without it."""
 
+from typing import Any, Literal
+
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -92,20 +95,24 @@ def test_a_reply_that_is_not_copied_stops_guessing_and_tries_again_later():
 COPY = "The ship left the harbour at dawn, and nobody on the pier said a word.\n" * 3
 
 
+WISHES: tuple[Literal["off", "ngram"], ...] = ("off", "ngram")
+
+
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Guess four tokens whatever steps cost on this machine now."""
     monkeypatch.setattr(Costs, "worth", lambda _self, _replies, _chance, most: min(4, most))
 
 
-def copying(speculation: str, sampling: Sampling, **more: object) -> Generate:
-    return Generate(
+def copying(speculation: Literal["off", "ngram"], sampling: Sampling, **more: Any) -> Generate:
+    asked = Generate(
         prompt=RawText(text=COPY),
         sampling=sampling,
         speculation=speculation,
         want_tokens=True,
-        **{"max_tokens": 40, **more},
+        max_tokens=40,
     )
+    return msgspec.structs.replace(asked, **more)
 
 
 def prompt_tokens(worker: Driver) -> tuple[int, ...]:
@@ -129,7 +136,7 @@ def prompt_tokens(worker: Driver) -> tuple[int, ...]:
 @pytest.mark.usefixtures("eager")
 def test_the_reply_is_the_same_and_takes_fewer_steps(worker: Driver, sampling):
     steps, texts, tokens = [], [], []
-    for speculation in ("off", "ngram"):
+    for speculation in WISHES:
         before = worker.backend.status().step
         asked = worker.ask(copying(speculation, sampling)).wait()
         steps.append(worker.backend.status().step - before)
@@ -155,7 +162,7 @@ def test_limits_stops_and_grammars_hold_in_the_middle_of_a_guess(worker: Driver)
     asked = worker.ask(copying("ngram", greedy, stop=(stop,))).wait()
     assert asked.finished().reason == "stop"
     assert asked.text() == whole[: whole.index(stop)]
-    for speculation in ("off", "ngram"):
+    for speculation in WISHES:
         rule = Constraint(kind="regex", text="(alpha, beta, ){4}end")
         asked = worker.ask(copying(speculation, greedy, constraint=rule)).wait()
         assert asked.text() == "alpha, beta, " * 4 + "end"
@@ -176,6 +183,6 @@ def test_what_was_guessed_leaves_nothing_in_the_memory(worker: Driver):
 @pytest.mark.usefixtures("eager")
 def test_several_replies_guess_side_by_side(worker: Driver):
     greedy = Sampling(temperature=0.0)
-    asked = [worker.ask(copying(wish, greedy, n=2)) for wish in ("ngram", "off")]
+    asked = [worker.ask(copying(wish, greedy, n=2)) for wish in WISHES]
     texts = {asked[n].wait().text(choice) for n in (0, 1) for choice in (0, 1)}
     assert len(texts) == 1
