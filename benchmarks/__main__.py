@@ -9,7 +9,19 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import first_key, generation, startup
+from benchmarks import (
+    disk,
+    first_key,
+    gaps,
+    generation,
+    library,
+    loop_cpu,
+    position,
+    pulling,
+    sequences,
+    startup,
+    store,
+)
 from benchmarks.measure import Figure
 from tests.models import CACHE, starter
 
@@ -22,8 +34,23 @@ def figures(home: Path, runs: int) -> dict[str, Callable[[], Figure]]:
     return {
         "version": lambda: startup.compare(["--version"], "<= 4", environ, runs * 4),
         "list": lambda: startup.compare(["list"], "<= 20", environ, runs * 2),
+        "list_500": lambda: library.listing(home, runs * 2),
+        "header": lambda: library.header(runs * 4),
+        "pull": lambda: pulling.measure(home, max(3, runs // 2)),
         "first_key": lambda: first_key.measure(home, CACHE / "elia-1.10.0", runs),
         "generation": lambda: generation.measure(starter(), home, runs),
+        "sequences_1": lambda: sequences.measure(starter(), home, 1, ">= 0.97", runs),
+        "sequences_4": lambda: sequences.measure(starter(), home, 4, ">= 0.95", runs),
+        "sequences_8": lambda: sequences.measure(starter(), home, 8, ">= 0.95", runs),
+        "position": lambda: position.measure(starter(), home, runs),
+        "gap": lambda: gaps.neighbour(starter(), home, runs),
+        "stop_writing": lambda: gaps.stop_writing(starter(), home, runs),
+        "stop_reading": lambda: gaps.stop_reading(starter(), home, runs),
+        "restart": lambda: disk.after_restart(starter(), home, runs),
+        "store_search": store.search,
+        "store_open": store.open_long,
+        "store_memory": store.memory,
+        "loop_cpu": lambda: loop_cpu.measure(starter(), runs),
     }
 
 
