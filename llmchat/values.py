@@ -5,7 +5,7 @@ Refuses the wire's own requests and events (`engine/protocol.py`), rows (`store/
 that a face draws. Names are llama.cpp's for the engine and OpenAI's for a chat.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct, field
 
@@ -258,6 +258,8 @@ class ChatSettings(
     stop_tokens: tuple[int, ...] | None = None
     ignore_eos: bool | None = None
     """Go on past the model's own end, up to `max_tokens`: for measuring (`run --ignore-eos`)."""
+    tools: tuple[dict[str, Any], ...] | None = None
+    """Tools that a reply may call, OpenAI-shaped; who asked runs them."""
     constraint: Constraint | None = None
     """Belongs to one message: flags and `once` set it, no file does."""
     context_policy: ContextPolicy | None = None

@@ -26,7 +26,9 @@ from llmchat.core.events import (
     Queued,
     TextAdded,
     ThinkingAdded,
+    ToolCalled,
 )
+from llmchat.cli.tooling import call_line, call_value
 from llmchat.text import say
 from llmchat.text.cleaning import StreamCleaner
 from llmchat.values import FinishReason, Message, Timings, Usage
@@ -47,6 +49,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     message: str
     text: str
     thinking: str
+    tool_calls: list[dict[str, object]]
     finish: FinishReason | None
     seed: int | None
     usage: Usage
@@ -62,6 +65,7 @@ def answer_of(reply: Message) -> Answer:
         message=reply.id,
         text=reply.text,
         thinking=reply.thinking,
+        tool_calls=[call_value(part) for part in reply.parts if part.kind == "tool_call"],
         finish=made.finish if made else None,
         seed=made.seed if made else None,
         usage=made.usage if made else Usage(),
@@ -141,6 +145,10 @@ class Follower:
             self._put(event.text if self._raw else self._text.feed(event.text), writer)
         elif isinstance(event, ThinkingAdded):
             self._think(event.text)
+        elif isinstance(event, ToolCalled):
+            self._begin_text()
+            self._put("" if self._last == "\n" else "\n", writer)
+            self._put(call_line(event.call), writer)
         elif isinstance(event, ContextFull):
             self._clear()
             self._deciding = asyncio.create_task(self._decide(event))

@@ -98,6 +98,7 @@ class InForce:
         if not messages:
             return ContextUse(used=0, limit=session.facts.n_ctx)
         kwargs = prompting.template_kwargs(values)
-        prompt = Messages(messages=tuple(messages), template_kwargs=kwargs)
+        tools = values.tools or ()
+        prompt = Messages(messages=tuple(messages), tools=tools, template_kwargs=kwargs)
         counted = await session.count(prompt)
         return ContextUse(used=counted.tokens, limit=session.facts.n_ctx)

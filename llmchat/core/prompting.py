@@ -11,7 +11,7 @@ from msgspec import Struct
 from llmchat.core.context import choose
 from llmchat.engine.protocol import ChatMessage, Messages
 from llmchat.engine.session import Session
-from llmchat.values import ChatSettings, LeftOut, Message, Part
+from llmchat.values import ChatSettings, LeftOut, Message, Part, ToolCall
 
 KeptTokens = Mapping[str, tuple[str, tuple[int, ...]]]
 """Token ids of unedited replies by message id, with their vocabulary's hash."""
@@ -36,16 +36,20 @@ def lines(branch: Sequence[Message], system: str | None, kept: KeptTokens) -> li
     """
     result = [Line(ChatMessage(role="system", content=system), ())] if system else []
     for message in branch:
-        content = written(message.parts)
+        if message.role == "tool":
+            result += [Line(answered, (message.id,)) for answered in _results(message.parts)]
+            continue
+        content, calls = written(message.parts), _calls(message.parts)
         if message.role == "system" and len(result) <= 1 and is_summary(message):
             both = with_summary(system, content)
             result = [Line(ChatMessage(role="system", content=both), (message.id,))]
             continue
-        if not content and message.role == "assistant":
+        if not content and not calls and message.role == "assistant":
             continue
         vocab, tokens = kept.get(message.id, ("", ()))
         last = result[-1] if result else None
-        if last is not None and last.ids and last.message.role == message.role:
+        plain = not calls and last is not None and not last.message.tool_calls
+        if plain and last is not None and last.ids and last.message.role == message.role:
             joined = ChatMessage(role=message.role, content=f"{last.message.content}\n\n{content}")
             result[-1] = Line(joined, (*last.ids, message.id))
             continue
@@ -53,6 +57,7 @@ def lines(branch: Sequence[Message], system: str | None, kept: KeptTokens) -> li
             role=message.role,
             content=content,
             thinking=message.thinking,
+            tool_calls=calls,
             tokens=tokens,
             vocab=vocab,
         )
@@ -69,6 +74,28 @@ def with_summary(system: str | None, summary: str) -> str:
     """A system prompt with what was said before, summed up."""
     told = f"{BEFORE}\n{summary}"
     return f"{system}\n\n{told}" if system else told
+
+
+def _calls(parts: Sequence[Part]) -> tuple[ToolCall, ...]:
+    return tuple(
+        ToolCall(id=part.meta.get("id", ""), name=part.meta.get("name", ""), arguments=part.text)
+        for part in parts
+        if part.kind == "tool_call"
+    )
+
+
+def _results(parts: Sequence[Part]) -> list[ChatMessage]:
+    """What tools answered, one message for each call, as templates expect it."""
+    return [
+        ChatMessage(
+            role="tool",
+            content=part.text,
+            tool_call_id=part.meta.get("id") or None,
+            name=part.meta.get("name") or None,
+        )
+        for part in parts
+        if part.kind in ("tool_result", "text")
+    ]
 
 
 def written(parts: Sequence[Part]) -> str:

@@ -198,7 +198,9 @@ def _request(stored: _Stored, values: ChatSettings) -> protocol.Generate:
         max_tokens = made.usage.completion_tokens
     return protocol.Generate(
         prompt=protocol.Messages(
-            messages=tuple(messages), template_kwargs=prompting.template_kwargs(values)
+            messages=tuple(messages),
+            tools=values.tools or (),
+            template_kwargs=prompting.template_kwargs(values),
         ),
         sampling=msgspec.structs.replace(values.sampling, seed=made.seed),
         max_tokens=max_tokens,

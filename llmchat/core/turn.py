@@ -161,6 +161,7 @@ class Turn(Asking):
         prompt = protocol.Messages(
             messages=tuple(line.message for line in lines),
             continue_final=work.continuing,
+            tools=values.tools or (),
             template_kwargs=prompting.template_kwargs(values),
         )
         n_ctx = session.facts.n_ctx

@@ -17,7 +17,7 @@ from llmchat.store.conversations import Conversations
 from llmchat.store.database import Database
 from llmchat.store.owner import Owner, is_gone, sweep
 from llmchat.store.tree import Tree, index, write_parts
-from llmchat.values import Generation, Message, MessageStatus, Part, PartKind
+from llmchat.values import Generation, Message, MessageStatus, Part, PartKind, Role
 
 PIECE_BYTES = 16 * 1024
 """The most that one row of `piece` holds."""
@@ -90,7 +90,9 @@ class Replies:
         with self._db.transaction():
             owner = self._register()
             if question is not None:
-                asked = parent = self._tree.add(conversation, parent, "user", question)
+                answers = all(part.kind == "tool_result" for part in question)
+                role: Role = "tool" if answers else "user"
+                asked = parent = self._tree.add(conversation, parent, role, question)
             replies = tuple(
                 self._tree.add(
                     conversation,

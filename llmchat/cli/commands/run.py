@@ -17,6 +17,7 @@ from llmchat.cli.output import answer_json, is_terminal, note
 from llmchat.cli.parameters import ChatId, ModelName, PersonaName
 from llmchat.cli.parts import open_models, open_runtime, open_settings
 from llmchat.cli.prompt import piped, question, system_prompt
+from llmchat.cli.tooling import result_parts, tool_options, tools_of
 from llmchat.errors import ExitCode, NotFound, UsageError
 from llmchat.text import say
 from llmchat.values import ChatSettings, Conversation, Message, Part
@@ -74,13 +75,14 @@ class ModelThenPrompt(ModelName):
 @click.option("--json", "as_json", is_flag=True, help=say("cli.opt_json"))
 @click.option("--raw", is_flag=True, help=say("cli.opt_raw"))
 @click.option("--stats", "--verbose", "stats", is_flag=True, help=say("cli.opt_stats"))
+@tool_options
 @constraint_options
 @answer_options
 @load_options
 def run(**given: Any) -> int:  # noqa: ANN401 - click hands over three dozen flags by name
     """Parse, choose the model, then answer or open the screen."""
     ask = Ask(given)
-    if not ask.text and not ask.files:
+    if not ask.text and not ask.files and not given["results"]:
         return _open_screen(ask)
     return ask.answer()
 
@@ -122,7 +124,7 @@ class Ask:
             chat = await self._chat(runtime, model)
             for notice in runtime.news():
                 note(notice)
-            turn = await runtime.chats.send(chat.id, self.parts)
+            turn = await runtime.chats.send(chat.id, await self._sent(runtime, chat))
             follower = Follower(
                 runtime.chats,
                 turn,
@@ -135,6 +137,16 @@ class Ask:
             note(notice)
         self._say_after(reply)
         return self._code(reply, follower.stopped_by)
+
+    async def _sent(self, runtime: "Runtime", chat: Conversation) -> str | list[Part]:
+        """The words; or what tools answered to the calls of the last reply."""
+        results = self.given["results"]
+        if not results:
+            return self.parts
+        if self.text or self.files:
+            raise UsageError("cli.result_alone")
+        branch = await runtime.chats.branch(chat.id)
+        return result_parts(results, branch[-1] if branch else None)
 
     def _code(self, reply: Message, stopped_by: int | None) -> int:
         """Stopped by us: 128+n, as shells count; by `llmchat stop` elsewhere: failed."""
@@ -205,7 +217,8 @@ def _flags(given: dict[str, Any]) -> ChatSettings:
         flags = replace(flags, persona=persona.name)
     if given["think"] is not None:
         flags = replace(flags, thinking=THINKING.get(given["think"], given["think"]))
-    return replace(flags, constraint=constraint_of(given))
+    tools = tools_of(given["tools"]) or None
+    return replace(flags, constraint=constraint_of(given), tools=tools)
 
 
 def _open_screen(ask: Ask) -> int:
