@@ -28,7 +28,7 @@ class ChatTable(Struct, frozen=True, kw_only=True, omit_defaults=True):
     speculation: Literal["off", "ngram"] | None = None
     context_policy: Literal["stop", "drop-middle", "rolling", "ask"] | None = None
     keep_alive: float | None = None
-    titles: Literal["words", "off"] = "words"
+    titles: Literal["words", "model", "off"] = "words"
 
 
 class LibraryTable(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -51,7 +51,7 @@ class Asking:
         self.error: LlmchatError | None = None
         self.stopped = False
         """Whether somebody stopped it."""
-        self._of = conversation
+        self.of = conversation
         self._services = services
         self._published = Published()
         self._reading: tuple[float, int] | None = None
@@ -98,7 +98,7 @@ class Asking:
         Raises:
             NotFound: there is none.
         """
-        wanted = self._services.resolve(self._of, None).values.model
+        wanted = self._services.resolve(self.of, None).values.model
         model = self._services.models.resolve(wanted) if wanted else self._services.models.default()
         if model is None:
             raise NotFound("core.no_model")

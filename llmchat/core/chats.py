@@ -19,6 +19,7 @@ from llmchat.core.sessions import ModelSource, Sessions
 from llmchat.core.settings import Resolved, SettingsService
 from llmchat.core.storing import StoreThread
 from llmchat.core.titles import title_from
+from llmchat.core.titling import Titling
 from llmchat.core.turn import Assignment, Turn
 from llmchat.errors import UsageError
 from llmchat.store.store import Store
@@ -72,6 +73,7 @@ class Chats(Remembered):
         self._states = states
         self._turns: dict[str, Asking] = {}
         self._starting: set[asyncio.Task[Any]] = set()
+        self._titling = Titling(storage, self._in_force, settings, lambda: bool(self.turns()))
 
     async def delete(self, id_: str) -> None:
         """Mark it as deleted; its turns are stopped."""
@@ -84,6 +86,15 @@ class Chats(Remembered):
         """Take the mark away."""
         await super().undelete(id_)
         await self._states.allow(id_)
+
+    async def rename(self, id_: str, title: str) -> None:
+        """Give it a title, which no model changes any more."""
+        self._titling.stop(id_)
+        await super().rename(id_, title)
+
+    async def changed(self) -> bool:
+        """As without a model; a title that a model gave is news too."""
+        return await super().changed() or self._titling.take_news()
 
     async def delete_message(self, message: str) -> None:
         """Mark a message and what follows it; the turns that write there are stopped."""
@@ -120,7 +131,7 @@ class Chats(Remembered):
                     id_,
                     place,
                     question=words,
-                    title=title if self._settings.settings.chat.titles == "words" else "",
+                    title=title if self._settings.settings.chat.titles != "off" else "",
                 )
                 return assignment_of(store, id_, asked, replies, end=asked)
 
@@ -198,6 +209,7 @@ class Chats(Remembered):
         """
         if self.turns(id_):
             raise UsageError("core.compact_busy")
+        self._titling.stop()
         conversation, branch = await self.get(id_), await self.branch(id_)
         work = Compaction(self._services(NOTHING_SET), conversation, branch, keep)
         self._turns[work.id] = work
@@ -208,6 +220,7 @@ class Chats(Remembered):
         self, about: str, save: Callable[[Store], Assignment | Message], once: ChatSettings
     ) -> Turn:
         """Save, then start the turn; whoever stops waiting meanwhile stops neither."""
+        self._titling.stop()  # whatever the user wants comes first
 
         async def begin() -> Turn:
             await self._storage.settle()
@@ -216,6 +229,8 @@ class Chats(Remembered):
             turn = Turn(self._services(once), assignment)
             self._turns[turn.id] = turn
             turn.start()
+            if self._settings.settings.chat.titles == "model" and self._source == "tui":
+                self._titling.after(turn)
             return turn
 
         return await self._unstoppable(begin())
@@ -254,6 +269,7 @@ class Chats(Remembered):
 
     async def aclose(self) -> None:
         """Stop every turn, and wait until what they have is saved."""
+        await self._titling.aclose()
         while self._starting:
             await asyncio.gather(*self._starting, return_exceptions=True)
         running = self.turns()

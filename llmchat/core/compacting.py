@@ -93,7 +93,7 @@ class Compaction(Asking):
             self._published.close()
 
     async def _sum_up(self, model: ModelFile) -> None:
-        settings = self._services.resolve(self._of, model.name)
+        settings = self._services.resolve(self.of, model.name)
         lines = prompting.lines(self.older, settings.values.system, {})
         async with self.open_session(model, settings) as session:
             self._services.used(model.name)
@@ -171,7 +171,7 @@ class Compaction(Asking):
         """The new branch, all or nothing."""
         if not self._summary():
             raise GenerationFailed("core.empty_summary", recoverable=True)
-        work = partial(_write, self._of.id, self.older, self.kept, self._summary(), self._made)
+        work = partial(_write, self.of.id, self.older, self.kept, self._summary(), self._made)
         self.replies = (await self._services.storage.about(self.conversation, work),)
 
 

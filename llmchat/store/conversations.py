@@ -124,6 +124,15 @@ class Conversations:
         """Give it a title."""
         self._change("UPDATE conversation SET title = ? WHERE id = ?", rows.storable(title), id_)
 
+    def retitle(self, id_: str, before: str, title: str) -> bool:
+        """Give it a title instead of `before`; nothing if it has another one by now."""
+        with self._db.transaction():
+            changed = self._db.write(
+                "UPDATE conversation SET title = ? WHERE id = ? AND title = ?",
+                (rows.storable(title), id_, rows.storable(before)),
+            )
+        return changed > 0
+
     def pin(self, id_: str, pinned: bool) -> None:
         """Keep it at the top, or not."""
         self._change("UPDATE conversation SET pinned = ? WHERE id = ?", pinned, id_)
