@@ -4,9 +4,12 @@ Owns what belongs to a choice: its tokens, its sequence, its chain, its text on 
 when it is over. Refuses the loop and llama.cpp's memory.
 """
 
+import hashlib
 import time
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol
+
+from msgspec.structs import replace
 
 from llmchat.engine.backend import Emit
 from llmchat.engine.protocol import Delta, Finished, Generate, TokenInfo
@@ -199,7 +202,7 @@ class Reply:
         # Half a character is not text: its tokens are kept, a sign for it is not written.
         self._send(self.parser.feed(self.stream.end(whole=reason == "stop")), ())
         self._send(self.parser.end(), ())
-        calls = self.parser.tool_calls
+        calls = _with_ids(self.parser.tool_calls, f"{self.task.read.digest}{self.chain.seed}")
         self.finish = "tool_calls" if calls and reason == "stop" else reason
         cut = self.stream.stopped  # the text ends before the tokens do
         start = self.n_prompt - len(self.task.forced)
@@ -233,6 +236,12 @@ class Reply:
             first_token=self.first - task.arrived if self.first else 0.0,
             generation=self.last - self.first,
         )
+
+
+def _with_ids(calls: Sequence[ToolCall], reply: str) -> tuple[ToolCall, ...]:
+    """Calls with ids of their own in a whole conversation: nine signs, as Mistral's models want."""
+    digest = hashlib.sha256(reply.encode()).hexdigest()[:6]
+    return tuple(replace(call, id=f"{digest}{number:03}") for number, call in enumerate(calls))
 
 
 def _kind(kind: str) -> Literal["text", "thinking", "tool"]:

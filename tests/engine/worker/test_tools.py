@@ -55,6 +55,8 @@ def test_a_call_is_made_its_result_read_and_the_answer_given(worker: Driver):
     assert finished.reason == "tool_calls"
     (call,) = finished.tool_calls
     assert call.name == "get_weather"
+    assert len(call.id) == 9  # Mistral's template refuses others
+    assert call.id.isalnum()
     assert json.loads(call.arguments)["city"].isalpha()
     assert asked.text() == "I look. "
     assert json.loads(asked.text(kind="tool"))["name"] == "get_weather"
