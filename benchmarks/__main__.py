@@ -16,6 +16,7 @@ from benchmarks import (
     generation,
     library,
     loop_cpu,
+    neighbours,
     position,
     pulling,
     sequences,
@@ -50,6 +51,7 @@ def figures(home: Path, runs: int) -> dict[str, Callable[[], Figure]]:
         "store_search": store.search,
         "store_open": store.open_long,
         "store_memory": store.memory,
+        "neighbour": lambda: neighbours.measure(starter(), home, runs),
         "loop_cpu": lambda: loop_cpu.measure(starter(), runs),
     }
 

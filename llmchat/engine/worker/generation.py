@@ -18,6 +18,7 @@ from llmchat.engine.worker.reply import Parser, Part, Reply, Task
 from llmchat.engine.worker.rivals import describe, sample_with_rivals
 from llmchat.engine.worker.sampling import Chain, merge, seed_of
 from llmchat.engine.worker.speculation import Costs, Drafter
+from llmchat.engine.worker.threads import ThreadGovernor
 from llmchat.engine.worker.vocab import Vocab
 from llmchat.errors import GenerationFailed
 from llmchat.text import say
@@ -52,7 +53,7 @@ class Generation:
         self._make_parser = make_parser
         self._markers = markers
         self._sizer = scheduler.ChunkSizer(context.batch.n_rows)
-        self._governor = scheduler.ThreadGovernor(n_threads)
+        self._governor = ThreadGovernor(n_threads)
         self._costs = Costs()
         self._mixture = NOTHING
         """What the last decode computed with."""
@@ -258,20 +259,23 @@ class Generation:
             # It was cancelled before the flag could reach llama.cpp.
             self._alone = None
             return
-        started = time.perf_counter()
+        started, cpu = time.perf_counter(), time.process_time()
         code = self.context.decode()
         if code == OK:
             self.context.synchronize()
         self._alone = None
         if code == OK:
-            self._measure(rows, time.perf_counter() - started, only_generating)
+            spent = time.perf_counter() - started, time.process_time() - cpu
+            self._measure(rows, *spent, only_generating=only_generating)
             self._take(rows)
         elif code == NO_SLOT:
             self._make_room([part.reply for part in rows])
         else:
             self._after_break([part.reply for part in rows], code)
 
-    def _measure(self, rows: list[Part], seconds: float, only_generating: bool) -> None:
+    def _measure(
+        self, rows: list[Part], seconds: float, cpu: float, *, only_generating: bool
+    ) -> None:
         if not only_generating:
             self._sizer.observe(sum(part.read for part in rows), seconds)
             return
@@ -283,7 +287,7 @@ class Generation:
             self._rows_before = len(rows)
             self._governor.forget()
         before = self._governor.n
-        threads = self._governor.observe(seconds, time.monotonic())
+        threads = self._governor.observe(seconds, cpu, time.monotonic())
         if threads != before:
             self.context.set_threads(threads, self._governor.most)
 

@@ -5,7 +5,6 @@ may be while others generate, who is let in, and who gives way when the pool is 
 """
 
 from collections.abc import Sequence
-from statistics import median
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -106,43 +105,3 @@ def gives_way(running: Sequence[Reader]) -> Reader | None:
 
 def _order(reply: Reader) -> tuple[int, int]:
     return reply.order
-
-
-class ThreadGovernor:
-    """Threads for generation: all, one less for a while when a neighbour steals time.
-
-    Two spinning threads on two cores suffer most from a busy neighbour: a step of more than 1.6
-    times the running median asks for one less; after 5 s all are tried again.
-    """
-
-    SLOW: Final = 1.6
-    RETRY_SECONDS: Final = 5.0
-    PATIENCE: Final = 3
-
-    def __init__(self, n_threads: int) -> None:
-        self.most = n_threads
-        self.n = n_threads
-        self._recent: list[float] = []
-        self._slow = 0
-        self._lowered = 0.0
-
-    def observe(self, seconds: float, now: float) -> int:
-        """A one-row step took `seconds`; returns the threads for the next."""
-        if self.n < self.most and now - self._lowered >= self.RETRY_SECONDS:
-            self._reset(self.most)
-            return self.n
-        usual = median(self._recent) if len(self._recent) >= 8 else 0.0
-        self._recent = [*self._recent[-31:], seconds]
-        self._slow = self._slow + 1 if usual and seconds > self.SLOW * usual else 0
-        if self._slow >= self.PATIENCE and self.n > 1 and self.n == self.most:
-            self._lowered = now
-            self._reset(self.n - 1)
-        return self.n
-
-    def forget(self) -> None:
-        """The steps to come are of another size: measure anew."""
-        self._recent, self._slow = [], 0
-
-    def _reset(self, n_threads: int) -> None:
-        self.n = n_threads
-        self.forget()

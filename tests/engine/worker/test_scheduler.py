@@ -7,7 +7,6 @@ from msgspec import Struct
 from llmchat.engine.worker.scheduler import (
     SMALLEST_CHUNK,
     ChunkSizer,
-    ThreadGovernor,
     fits,
     gives_way,
     plan,
@@ -79,24 +78,3 @@ def test_a_request_waits_for_room_in_the_pool():
     assert fits(500, 0, 1, active=400, pool=1024, headroom=64)
     assert not fits(600, 0, 1, active=400, pool=1024, headroom=64)
     assert fits(600, 500, 1, active=400, pool=1024, headroom=64)
-
-
-def test_threads_give_way_to_a_neighbour_and_come_back():
-    governor = ThreadGovernor(4)
-    for step in range(10):
-        assert governor.observe(0.01, step * 0.01) == 4
-    for step in range(3):
-        governor.observe(0.05, 0.2 + step * 0.05)
-    assert governor.n == 3
-    assert governor.observe(0.01, 3.0) == 3
-    assert governor.observe(0.01, 6.0) == 4
-
-
-def test_one_slow_step_changes_nothing_and_one_thread_stays():
-    governor = ThreadGovernor(2)
-    for step in range(20):
-        governor.observe(0.5 if step == 12 else 0.01, step)
-    assert governor.n == 2
-    alone = ThreadGovernor(1)
-    for step in range(20):
-        assert alone.observe(0.01 if step < 10 else 1.0, 0.0) == 1
