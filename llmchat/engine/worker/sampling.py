@@ -227,7 +227,7 @@ class Chain:
         data = ctypes.cast(rows.ctypes.data, ctypes.POINTER(lib.llama_token_data))
         candidates = lib.llama_token_data_array(data, rows.size, -1, False)
         lib.llama_sampler_apply(self.pointer, ctypes.byref(candidates))
-        left = rows[: candidates.size]
+        left = _left_by(candidates)
         if not 0 <= candidates.selected < candidates.size:
             raise CApiError("the chain chose nothing")
         return int(left["id"][candidates.selected]), left
@@ -251,6 +251,13 @@ class Chain:
         if self.pointer:
             lib.llama_sampler_free(self.pointer)
             self.pointer = None
+
+
+def _left_by(candidates: Pointer) -> npt.NDArray[np.void]:
+    """What is left, from where a sampler says that it begins: XTC moves the array's start."""
+    address = ctypes.addressof(candidates.data.contents)
+    size = candidates.size * ctypes.sizeof(lib.llama_token_data)
+    return np.frombuffer((ctypes.c_char * size).from_address(address), CANDIDATE).copy()
 
 
 def _remembers(sampling: Sampling) -> bool:
