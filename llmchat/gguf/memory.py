@@ -88,10 +88,10 @@ def compute_bytes(
     """Bytes of the compute buffer: an estimate, good to a few percent."""
     masks = mask_cells(shape, n_ctx, n_ubatch=n_ubatch, n_seq=n_seq, swa_full=swa_full)
     residuals = 3 if len(shape.layers) > 2 else 2
-    width = residuals * shape.n_embd + shape.n_head * shape.head_k
+    width = residuals * shape.n_embd + (0 if shape.encoder else shape.n_head * shape.head_k)
     layers = (2 if flash_attn else 4) * masks * n_ubatch + 4 * n_ubatch * (width + _widest(shape))
     if not flash_attn:
-        scores = padded(n_ctx) * shape.n_head
+        scores = (n_ubatch if shape.encoder else padded(n_ctx)) * shape.n_head
         layers = max(layers, 4 * n_ubatch * (masks + scores + 2 * width))
     sampled = min(n_seq, n_ubatch) * (shape.n_vocab + 2 * shape.n_embd)
     return max(layers, 4 * (sampled + n_ubatch * shape.n_embd))
@@ -101,6 +101,8 @@ def mask_cells(
     shape: Shape, n_ctx: int, *, n_ubatch: int, n_seq: int, swa_full: bool = False
 ) -> int:
     """Columns of the attention masks: one for the whole context, a second for windows."""
+    if shape.encoder:
+        return n_ubatch
     if not any(layer.heads_kv for layer in shape.layers):
         return 0
     cells = padded(n_ctx)
@@ -118,12 +120,14 @@ def padded(cells: int) -> int:
 
 def _widest(shape: Shape) -> int:
     """Numbers a token in the widest feed-forward block: gate, up and their product."""
-    dense = 3 * shape.n_ff if not shape.n_expert else 0
+    dense = (3 if shape.gated else 1) * shape.n_ff if not shape.n_expert else 0
+    if shape.n_inner:  # measured on Mamba: six times the inside and two residuals
+        dense = max(dense, 6 * shape.n_inner - shape.n_embd)
     used = min(shape.n_expert_used, shape.n_expert)
     if not used:
         return dense
     block = shape.n_ff_expert or shape.n_ff
-    return max(3 * used * block, used * block + 2 * used * shape.n_embd)
+    return max(dense, 3 * used * block, used * block + 2 * used * shape.n_embd)
 
 
 def _row(kind: str, elements: int) -> int:

@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from llmchat.gguf.describe import HYBRID, RECURRENT, describe
+from llmchat.gguf.describe import ENCODERS, HYBRID, RECURRENT, describe
 from llmchat.gguf.reader import Header
 
 MAX_LAYERS: Final = 1024
@@ -53,9 +53,13 @@ class Shape(Struct, frozen=True, kw_only=True):
     n_embd: int = 0
     n_head: int = 0
     n_ff: int = 0
+    gated: bool = True
+    """The feed-forward block has a gate: three rows of `n_ff` live at once, else one."""
     n_ff_expert: int = 0
     n_expert: int = 0
     n_expert_used: int = 0
+    n_inner: int = 0
+    """Width of a recurrent layer's inside (Mamba's `ssm.inner_size`)."""
     n_vocab: int = 0
     window: int = 0
 
@@ -63,6 +67,11 @@ class Shape(Struct, frozen=True, kw_only=True):
     def weights(self) -> int:
         """Bytes of all weights."""
         return self.inputs + self.outputs + sum(row.weights + row.experts for row in self.layers)
+
+    @property
+    def encoder(self) -> bool:
+        """It keeps nothing of what it read: no cache, no state."""
+        return not any(layer.heads_kv or layer.state for layer in self.layers)
 
     @property
     def stateful(self) -> bool:
@@ -80,7 +89,9 @@ def shape_of(headers: Sequence[Header]) -> Shape:
     for name, size in _sizes(headers):
         names.add(name)
         weights[_part(name, n_layers)] += size
-    heads = _heads(header, n_layers, about.n_head_kv)
+    # Encoders have no memory of what they read (llama-model.cpp, create_memory).
+    n_head_kv = 0 if about.architecture in ENCODERS else about.n_head_kv
+    heads = _heads(header, n_layers, n_head_kv)
     recurrent = _recurrent(header, heads)
     windowed = _windowed(header, n_layers) if about.sliding_window else frozenset()
     latent = header.number(f"{about.architecture}.attention.key_length_mla")
@@ -104,10 +115,12 @@ def shape_of(headers: Sequence[Header]) -> Shape:
         n_ctx_train=max(0, about.n_ctx_train),
         n_embd=max(0, about.n_embd),
         n_head=max(0, about.n_head),
+        gated=_gated(headers, header.number(f"{about.architecture}.feed_forward_length")),
         n_ff=max(0, header.number(f"{about.architecture}.feed_forward_length")),
         n_ff_expert=max(0, header.number(f"{about.architecture}.expert_feed_forward_length")),
         n_expert=max(0, about.n_expert),
         n_expert_used=max(0, about.n_expert_used),
+        n_inner=max(0, header.number(f"{about.architecture}.ssm.inner_size")),
         n_vocab=max(0, about.n_vocab),
         window=max(0, about.sliding_window) if windowed else 0,
     )
@@ -128,6 +141,18 @@ def _part(name: str, n_layers: int) -> str:
     if head != "blk" or not number.isdecimal() or int(number) >= n_layers:
         return "outputs"
     return f"{int(number)} experts" if "_exps" in rest else str(int(number))
+
+
+def _gated(headers: Sequence[Header], n_ff: int) -> bool:
+    """Whether a dense block has a gate: a tensor of its own, or fused into a wider `ffn_up`."""
+    ups = 0
+    for header in headers:
+        for tensor in header.tensors:
+            if ".ffn_gate.weight" in tensor.name:
+                return True
+            if ".ffn_up.weight" in tensor.name and len(tensor.shape) > 1:
+                ups = max(ups, tensor.shape[1])
+    return ups == 0 or ups > n_ff
 
 
 def _heads(header: Header, n_layers: int, n_head_kv: int) -> tuple[int, ...]:

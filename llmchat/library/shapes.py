@@ -8,12 +8,16 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 import msgspec
 from msgspec import Struct
 
 import llmchat
 from llmchat.gguf import Header, Shape, read_header, shape_of
+
+_VERSION: Final = f"{llmchat.__version__} {' '.join(Shape.__struct_fields__)}"
+"""What reads otherwise is read anew."""
 
 
 class _Cached(Struct, frozen=True):
@@ -44,7 +48,7 @@ class Shapes:
         path = self._folder / identity
         try:
             cached = msgspec.json.decode(path.read_bytes(), type=_Cached)
-            if cached.version == llmchat.__version__:
+            if cached.version == _VERSION:
                 return cached.shape
         except (OSError, msgspec.DecodeError, RecursionError):
             pass  # not there, or not ours: it is read anew
@@ -56,7 +60,7 @@ class Shapes:
         fresh = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fresh.write_bytes(msgspec.json.encode(_Cached(llmchat.__version__, shape)))
+            fresh.write_bytes(msgspec.json.encode(_Cached(_VERSION, shape)))
             fresh.replace(path)
         except OSError:
             return  # a cache that cannot be written is only slow

@@ -15,6 +15,7 @@ from llmchat.values import Wants
 from tests.written import SHAPES, write
 
 GIB = 1 << 30
+PLAIN = Wants(cache_type_k="f16", cache_type_v="f16")
 
 
 def cpu(gib: float) -> Device:
@@ -33,7 +34,8 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shape]:
 
 
 def fit(shape: Shape, devices: Sequence[Device], **wants: object) -> Fit:
-    return judge("m", shape, 0, Wants(**wants), devices, closely=True)  # type: ignore[arg-type]
+    fixed = {"cache_type_k": "f16", "cache_type_v": "f16"} | wants
+    return judge("m", shape, 0, Wants(**fixed), devices, closely=True)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -109,8 +111,8 @@ def test_a_window_costs_less_than_the_whole(shapes):
 
 def test_a_projector_takes_room_on_the_gpu(shapes):
     devices = [gpu(10.4), cpu(64)]
-    alone = judge("m", shapes["llama-8b"], 0, Wants(), devices)
-    beside = judge("m", shapes["llama-8b"], 2 * GIB, Wants(), devices)
+    alone = judge("m", shapes["llama-8b"], 0, PLAIN, devices)
+    beside = judge("m", shapes["llama-8b"], 2 * GIB, PLAIN, devices)
     assert (alone.verdict, beside.verdict) == ("gpu", "partial")
     assert beside.projector == 2 * GIB
     assert beside.devices[0].need > 2 * GIB

@@ -9,7 +9,7 @@ from llmchat.core.fitting import Fits
 from llmchat.engine.placing import MARGIN
 from llmchat.engine.protocol import Device
 from llmchat.errors import ModelFileError, NotFound
-from tests.core.test_fitting import GIB, cpu, gpu
+from tests.core.test_fitting import GIB, PLAIN, cpu, gpu
 from tests.hub.conftest import Site, gguf_bytes
 from tests.hub.server import Fault, Hub
 from tests.written import Written, write
@@ -51,10 +51,10 @@ def test_the_best_variant_is_the_largest_of_4_to_8_bits_that_fits(remote, device
 
 
 def test_a_smaller_variant_on_the_gpu_is_better_than_a_larger_beside_it(remote):
-    rows = {row.offer.label: row for row in remote(gpu(24), cpu(64)).variants("o/m-GGUF")}
+    rows = {row.offer.label: row for row in remote(gpu(24), cpu(64)).variants("o/m-GGUF", PLAIN)}
     need = {label: row.fit.devices[0].need for label, row in rows.items()}
     free = MARGIN + (need["Q6_K"] + need["Q8_0"]) // 2
-    judged = remote(gpu(free / GIB), cpu(64)).variants("o/m-GGUF")
+    judged = remote(gpu(free / GIB), cpu(64)).variants("o/m-GGUF", PLAIN)
     assert {row.offer.label: row.fit.verdict for row in judged} == {
         "Q2_K": "gpu", "Q4_K_M": "gpu", "Q6_K": "gpu", "Q8_0": "partial", "F16": "partial",
     }  # fmt: skip

@@ -17,6 +17,7 @@ from llmchat.gguf import read_header, shape_of
 from llmchat.values import CacheType, Wants
 from tests.engine.worker.gemma import gemma
 from tests.written import SHAPES, write
+from tests.written_kinds import KINDS, write_kind
 
 CONTEXTS = (2048, 8192, 32_768)
 TYPES: tuple[CacheType, ...] = ("f16", "q8_0")
@@ -57,6 +58,13 @@ def every_want() -> list[Wants]:
 @pytest.mark.parametrize("name", SHAPES)
 def test_written_models(name: str, tmp_path: Path, log: LogRing):
     for want, whole, fixed in compare(write(tmp_path, name), log, every_want()):
+        assert abs(whole) <= CLOSE, (want, whole)
+        assert abs(fixed) < 0.001, (want, fixed)
+
+
+@pytest.mark.parametrize("arch", KINDS)
+def test_other_kinds(arch: str, tmp_path: Path, log: LogRing):
+    for want, whole, fixed in compare(write_kind(tmp_path, arch), log, every_want()):
         assert abs(whole) <= CLOSE, (want, whole)
         assert abs(fixed) < 0.001, (want, fixed)
 
