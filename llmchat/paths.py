@@ -48,6 +48,11 @@ class Places:
         return self.data / "llmchat.db"
 
     @property
+    def presets(self) -> Path:
+        """The folder of presets."""
+        return self.config / "presets"
+
+    @property
     def blobs(self) -> Path:
         """The folder of attached images, by content hash."""
         return self.data / "blobs"

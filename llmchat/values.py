@@ -249,6 +249,8 @@ class ChatSettings(
     model: str | None = None
     persona: str | None = None
     """The name of a file of settings that lies below the conversation's own."""
+    preset: str | None = None
+    """The name of a file of sampling and load settings that lies below the persona."""
     system: str | None = None
     sampling: Sampling = Sampling()
     wants: Wants = Wants()

@@ -1,16 +1,18 @@
-"""`llmchat chats set`: a conversation's title, folder, pin and persona."""
+"""`llmchat chats set` and `settings`: what belongs to a conversation, and what is in force in it."""
 
 from typing import TYPE_CHECKING
 
 import click
 from msgspec.structs import replace
 
-from llmchat.cli.parameters import ChatId, PersonaName
+from llmchat.cli.output import answer_json, table
+from llmchat.cli.parameters import ChatId, PersonaName, PresetName
 from llmchat.cli.parts import ask_core, open_settings
 from llmchat.text import say
 
 if TYPE_CHECKING:
     from llmchat.core.runtime import Runtime
+    from llmchat.core.settings import Resolved
 
 
 @click.command("set", help=say("cli.about_chats_set"))
@@ -19,14 +21,28 @@ if TYPE_CHECKING:
 @click.option("--pin/--unpin", "pinned", default=None, help=say("cli.opt_set_pin"))
 @click.option("--folder", help=say("cli.opt_set_folder"))
 @click.option("--persona", type=PersonaName(), help=say("cli.opt_set_persona"))
+@click.option("--preset", type=PresetName(), help=say("cli.opt_set_preset"))
 def set_chat(
-    chat: str, title: str | None, pinned: bool | None, folder: str | None, persona: str | None
+    chat: str,
+    title: str | None,
+    pinned: bool | None,
+    folder: str | None,
+    persona: str | None,
+    preset: str | None,
 ) -> None:
     """Only what is named is changed."""
-    if (title, pinned, folder, persona) == (None, None, None, None):
+    if (title, pinned, folder, persona, preset) == (None,) * 5:
         raise click.UsageError(say("cli.nothing_to_set"))
+    settings = open_settings(quiet=True)
     if persona:
-        open_settings(quiet=True).personas.get(persona)
+        settings.personas.get(persona)
+    if preset:
+        settings.presets.get(preset)
+    profiles = {
+        name: value or None
+        for name, value in (("persona", persona), ("preset", preset))
+        if value is not None
+    }
 
     async def change(rt: "Runtime") -> None:
         found = await rt.chats.find(chat)
@@ -36,8 +52,24 @@ def set_chat(
             await rt.chats.pin(found.id, pinned)
         if folder is not None:
             await rt.chats.file_under(found.id, folder or None)
-        if persona is not None:
-            settings = replace(found.settings, persona=persona or None)
-            await rt.chats.configure(found.id, settings)
+        if profiles:
+            await rt.chats.configure(found.id, replace(found.settings, **profiles))
 
     ask_core(change)
+
+
+@click.command("settings", help=say("cli.about_chats_settings"))
+@click.argument("chat", type=ChatId(), metavar="CHAT")
+@click.option("--json", "as_json", is_flag=True, help=say("cli.opt_json"))
+def show_settings(chat: str, as_json: bool) -> None:
+    """What wins, field by field."""
+
+    async def resolve(rt: "Runtime") -> "Resolved":
+        return await rt.chats.resolved((await rt.chats.find(chat)).id)
+
+    origins = ask_core(resolve).origins()
+    if as_json:
+        answer_json(origins)
+        return
+    rows = [(key, str(origin.value), origin.source) for key, origin in sorted(origins.items())]
+    table(("SETTING", "VALUE", "FROM"), rows)

@@ -156,6 +156,21 @@ class ModelName(Kind):
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
+class PresetName(Kind):
+    """A preset: the name of its file."""
+
+    name = "preset"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """The presets there are."""
+        from llmchat.cli.parts import open_settings
+
+        names = open_settings(quiet=True).presets.names()
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
 class PersonaName(Kind):
     """A persona: the name of its file."""
 

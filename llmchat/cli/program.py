@@ -35,6 +35,7 @@ COMMANDS = {
     "tokenize": "llmchat.cli.commands.tokenize:tokenize",
     "chats": "llmchat.cli.commands.chats:chats",
     "personas": "llmchat.cli.commands.personas:personas",
+    "presets": "llmchat.cli.commands.presets:presets",
     "config": "llmchat.cli.commands.config:config",
     "doctor": "llmchat.cli.commands.doctor:doctor",
     "completion": "llmchat.cli.commands.completion:completion",

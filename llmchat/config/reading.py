@@ -18,15 +18,15 @@ from llmchat.config.schema import (
     LIMITS,
     MODEL_TABLES,
     TABLES,
+    AnswerTable,
     ModelTable,
-    PersonaTable,
     Settings,
     fields,
 )
 from llmchat.errors import ConfigError
 from llmchat.text import say
 
-AnyModelTable = TypeVar("AnyModelTable", bound=ModelTable)
+AnyAnswerTable = TypeVar("AnyAnswerTable", bound=AnswerTable)
 
 PREFIX = "LLMCHAT_"
 MAX_BYTES = 1024 * 1024
@@ -63,15 +63,15 @@ def read_file(path: Path) -> Loaded:
     return Loaded(settings=reader.settings(data), problems=tuple(reader.problems))
 
 
-def read_persona_table(path: Path) -> tuple[PersonaTable, tuple[str, ...]]:
-    """A persona's settings, and what is wrong with them in sentences."""
+def read_table(path: Path, table: type[AnyAnswerTable]) -> tuple[AnyAnswerTable, tuple[str, ...]]:
+    """A persona's or a preset's settings, and what is wrong with them in sentences."""
     try:
         data, reader = _parse(path)
     except FileNotFoundError:
-        return PersonaTable(), ()
+        return table(), ()
     except _Refused as refusal:
-        return PersonaTable(), (str(refusal),)
-    return reader.model("", data, PersonaTable), tuple(reader.problems)
+        return table(), (str(refusal),)
+    return reader.model("", data, table), tuple(reader.problems)
 
 
 def _parse(path: Path) -> tuple[dict[str, Any], "_Reader"]:
@@ -215,8 +215,10 @@ class _Reader:
                 self._complain(f"aliases.{name}", say("config.not_text", key=f"aliases.{name}"))
         return {name: value for name, value in data.items() if isinstance(value, str)}
 
-    def model(self, prefix: str, data: dict[str, Any], table: type[AnyModelTable]) -> AnyModelTable:
-        """A model's table, or a persona. `prefix`: of its keys, with the dot."""
+    def model(
+        self, prefix: str, data: dict[str, Any], table: type[AnyAnswerTable]
+    ) -> AnyAnswerTable:
+        """A model's table, a persona or a preset. `prefix`: of its keys, with the dot."""
         inner: dict[str, Any] = {
             name: kind(**self._table(f"{prefix}{name}.", kind, data[name]))
             for name, kind in MODEL_TABLES.items()

@@ -21,7 +21,8 @@ and keeps its comments, `llmchat config list` shows every setting with the layer
 key is optional. A mistake in the file is named with its line and costs only that key.
 
 What wins, field by field: a flag on the command line, this message, the conversation, its persona,
-the model's own table, the environment, `config.toml`, the model's metadata, llama.cpp's default.
+its preset, the model's own table, the environment, `config.toml`, the model's metadata, llama.cpp's
+default. `llmchat chats settings CHAT` shows what won in a conversation.
 
 Every setting below is also an environment variable: `LLMCHAT_TABLE_KEY`, e.g.
 `LLMCHAT_SAMPLING_TEMPERATURE=0.7`; {short}.
@@ -48,12 +49,14 @@ load.n_ctx = 16384
 """
 
 
-_PERSONAS = """## Personas
+_PERSONAS = """## Personas and presets
 
 A persona is a file `personas/NAME.toml` beside `config.toml`, to be copied and shared: a system
-prompt, how to sample and how to load, under a name. It may hold what a model's table holds, and
-`about`, a line for the list. `llmchat run --persona NAME` begins a conversation with it, `llmchat
-chats set CHAT --persona NAME` gives it to one, `llmchat personas list` shows what there is.
+prompt, how to sample and how to load, under a name, and `about`, a line for the list. A preset is a
+file `presets/NAME.toml` with the same but a system prompt; a persona may name one. `llmchat run
+--persona NAME --preset NAME` begins a conversation with them, `llmchat chats set` and F7 in the
+chat give them to one, `persona` and `preset` in a model's table to all that use it; `llmchat
+personas` and `llmchat presets` list what there is.
 
 ```toml
 about = "Answers like a pirate"

@@ -17,6 +17,7 @@ class ChatTable(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     model: str | None = None
     persona: str | None = None
+    preset: str | None = None
     system: str | None = None
     thinking: bool | Literal["low", "medium", "high"] | None = None
     max_tokens: int | None = None
@@ -53,10 +54,9 @@ class UiTable(Struct, frozen=True, kw_only=True, omit_defaults=True):
     theme: str | None = None
 
 
-class ModelTable(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`[models."NAME"]`: what is set whenever that model is used."""
+class AnswerTable(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a model is asked and loaded: what a model's table, a persona and a preset share."""
 
-    system: str | None = None
     thinking: bool | Literal["low", "medium", "high"] | None = None
     max_tokens: int | None = None
     stop: tuple[str, ...] | None = None
@@ -70,25 +70,31 @@ class ModelTable(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def as_layer(self) -> ChatSettings:
         """As a layer of chat settings."""
-        return ChatSettings(
-            system=self.system,
-            thinking=self.thinking,
-            max_tokens=self.max_tokens,
-            stop=self.stop,
-            lora=self.lora,
-            control_vectors=self.control_vectors,
-            speculation=self.speculation,
-            context_policy=self.context_policy,
-            keep_alive=self.keep_alive,
-            sampling=self.sampling,
-            wants=self.load,
-        )
+        names = set(self.__struct_fields__) & set(ChatSettings.__struct_fields__)
+        values = {name: getattr(self, name) for name in names}
+        return ChatSettings(wants=self.load, **values)
 
 
-class PersonaTable(ModelTable, frozen=True, kw_only=True, omit_defaults=True):
-    """`personas/NAME.toml`: the fields of a model's table, and what it is for."""
+class ModelTable(AnswerTable, frozen=True, kw_only=True, omit_defaults=True):
+    """`[models."NAME"]`: what is set whenever that model is used."""
+
+    system: str | None = None
+    persona: str | None = None
+    preset: str | None = None
+
+
+class PresetTable(AnswerTable, frozen=True, kw_only=True, omit_defaults=True):
+    """`presets/NAME.toml`: sampling and load settings, and what they are for."""
 
     about: str = ""
+
+
+class PersonaTable(AnswerTable, frozen=True, kw_only=True, omit_defaults=True):
+    """`personas/NAME.toml`: a system prompt, what it is for, and settings or a preset."""
+
+    about: str = ""
+    system: str | None = None
+    preset: str | None = None
 
 
 class Settings(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -111,6 +117,7 @@ class Settings(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return ChatSettings(
             model=chat.model,
             persona=chat.persona,
+            preset=chat.preset,
             system=chat.system,
             thinking=chat.thinking,
             max_tokens=chat.max_tokens,

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from llmchat.config.personas import told_once
+from llmchat.config.profiles import told_once
 from llmchat.core.attaching.attachments import Attachments
 from llmchat.core.chats import Chats
 from llmchat.core.downloads import Downloads

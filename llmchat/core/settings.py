@@ -2,7 +2,8 @@
 
 Owns the order of the layers and their merge, field by field:
 
-    flag > message > conversation > persona > model table > LLMCHAT_* > config.toml > the default
+    flag > message > conversation > persona > preset > model table
+        > LLMCHAT_* > config.toml > the default
 
 What is still unset after that is the model's own metadata's to say, then llama.cpp's: the worker
 applies those, since only it has read the file. Needs neither asyncio nor the store.
@@ -10,12 +11,12 @@ applies those, since only it has read the file. Needs neither asyncio nor the st
 
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 from msgspec import Struct
 
-from llmchat.config.personas import Personas
+from llmchat.config import profiles
 from llmchat.config.reading import (
     Loaded,
     checked,
@@ -24,7 +25,15 @@ from llmchat.config.reading import (
     read_environment,
     read_file,
 )
-from llmchat.config.schema import MODEL_TABLES, TABLES, ModelTable, Settings, every_key, fields
+from llmchat.config.schema import (
+    MODEL_TABLES,
+    TABLES,
+    AnswerTable,
+    ModelTable,
+    Settings,
+    every_key,
+    fields,
+)
 from llmchat.config.sizes import in_bytes
 from llmchat.config.writing import set_value
 from llmchat.errors import ConfigError, NotFound
@@ -42,12 +51,15 @@ from llmchat.values import (
 if TYPE_CHECKING:
     from llmchat.engine.protocol import Facts
 
-FLAG, MESSAGE, CONVERSATION, PERSONA = "flag", "message", "conversation", "persona"
+FLAG, MESSAGE, CONVERSATION = "flag", "message", "conversation"
+PERSONA, PRESET = "persona", "preset"
 PER_MODEL, ENVIRONMENT, FILE, DEFAULT = "per-model", "environment", "config.toml", "default"
 MODEL, LLAMA_CPP, AUTO = "model", "llama.cpp", "auto"
 
 DEFAULTS = ChatSettings(context_policy="drop-middle", keep_alive=300.0)
 """What holds when nobody set anything."""
+
+AnyTable = TypeVar("AnyTable", bound=AnswerTable)
 
 Layers = Sequence[tuple[str, ChatSettings]]
 
@@ -163,9 +175,10 @@ class SettingsService:
         self._environment = read_environment(environ)
         self._file = read_file(self._path)
         self._aliases = _Aliases(lambda: self._file.settings.aliases)
-        self.personas = Personas(places.personas)
+        self.personas = profiles.personas(places.personas)
+        self.presets = profiles.presets(places.presets)
         self.on_problem: Callable[[str], None] = lambda _sentence: None
-        """Told what is wrong with a persona that is used."""
+        """Told what is wrong with a persona or a preset that is used."""
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -224,18 +237,22 @@ class SettingsService:
             (FILE, self._file.settings.as_layer()),
             (DEFAULT, DEFAULTS),
         ]
-        persona = merge([*above, *below]).values.persona
-        if persona is not None:
-            above.append((PERSONA, self._persona(persona)))
         wanted = merge([*above, *below]).values.model
         tables = self._file.settings.models
         names = [name for name in (model, wanted) if name in tables]
-        return merge([*above, *((PER_MODEL, tables[str(n)].as_layer()) for n in names[:1]), *below])
+        below[:0] = [(PER_MODEL, tables[str(name)].as_layer()) for name in names[:1]]
+        persona = merge([*above, *below]).values.persona
+        if persona is not None:
+            above.append((PERSONA, self._profile(self.personas, persona)))
+        preset = merge([*above, *below]).values.preset
+        if preset is not None:
+            above.append((PRESET, self._profile(self.presets, preset)))
+        return merge([*above, *below])
 
-    def _persona(self, name: str) -> ChatSettings:
-        """What a persona sets: nothing when its file is gone."""
+    def _profile(self, known: "profiles.Profiles[AnyTable]", name: str) -> ChatSettings:
+        """What a persona or a preset sets: nothing when its file is gone."""
         try:
-            found = self.personas.get(name)
+            found = known.get(name)
         except NotFound as error:
             self.on_problem(error.sentence)
             return NOTHING_SET

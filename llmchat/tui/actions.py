@@ -65,6 +65,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("chat.model", "ctrl+o", "switch_model", hint=True, priority=True),
     Action("chat.search", "ctrl+k", "search", priority=True),
     Action("chat.attach", "f6", "attach"),
+    Action("chat.profile", "f7", "profile"),
     Action("chat.compact", "f8", "compact"),
     Action("chat.palette", "ctrl+p", "palette", hint=True, priority=True, palette=False),
     Action("chat.help", "f1", "help", hint=True, priority=True),

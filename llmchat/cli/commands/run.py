@@ -14,7 +14,7 @@ from llmchat.cli.choosing import find_or_fetch, pick, pick_chat
 from llmchat.cli.constraining import constraint_of, constraint_options
 from llmchat.cli.options import answer_options, load_options, settings_of
 from llmchat.cli.output import answer_json, is_terminal, note
-from llmchat.cli.parameters import ChatId, ModelName, PersonaName
+from llmchat.cli.parameters import ChatId, ModelName, PersonaName, PresetName
 from llmchat.cli.parts import open_models, open_runtime, open_settings
 from llmchat.cli.prompt import piped, question, system_prompt
 from llmchat.cli.tooling import result_parts, tool_options, tools_of
@@ -59,6 +59,7 @@ class ModelThenPrompt(ModelName):
 @click.argument("words", nargs=-1, type=ModelThenPrompt(), metavar="[MODEL] [PROMPT]...")
 @click.option("-m", "--model", type=ModelName(), help=say("cli.opt_model"))
 @click.option("--persona", type=PersonaName(), help=say("cli.opt_persona"))
+@click.option("--preset", type=PresetName(), help=say("cli.opt_preset"))
 @click.option("-s", "--system", metavar="TEXT", help=say("cli.opt_system"))
 @click.option("--system-file", metavar="PATH", type=click.Path(), help=say("cli.opt_system_file"))
 @click.option("-f", "--file", "files", multiple=True, type=click.Path(), help=say("cli.opt_file"))
@@ -166,7 +167,12 @@ class Ask:
             if found is None:
                 raise _NoModel
             model = found.name
-        settings = ChatSettings(model=model, system=self.flags.system, persona=self.flags.persona)
+        settings = ChatSettings(
+            model=model,
+            system=self.flags.system,
+            persona=self.flags.persona,
+            preset=self.flags.preset,
+        )
         return await runtime.chats.create(settings=settings, source="cli")
 
     def _say_after(self, reply: Message) -> None:
@@ -215,6 +221,9 @@ def _flags(given: dict[str, Any]) -> ChatSettings:
     if given["persona"]:
         persona = open_settings(quiet=True).personas.get(given["persona"])
         flags = replace(flags, persona=persona.name)
+    if given["preset"]:
+        preset = open_settings(quiet=True).presets.get(given["preset"])
+        flags = replace(flags, preset=preset.name)
     if given["think"] is not None:
         flags = replace(flags, thinking=THINKING.get(given["think"], given["think"]))
     tools = tools_of(given["tools"]) or None

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
 from textual import work
 
 from llmchat.text import say
@@ -36,6 +37,35 @@ class SettingsActions(ChatBase):
             await self.configure(edited)
             return
         await self.query_one("#body").mount(panel_class())
+        await self.refresh_settings()
+
+    @work(group="settings", exclusive=True)
+    @told
+    async def action_profile(self) -> None:
+        """Choose a persona or a preset for the open conversation, or the next one."""
+        from llmchat.tui.screens.dialogs import ChoiceScreen
+
+        rt = await self.runtime()
+        known = (("persona", rt.settings.personas), ("preset", rt.settings.presets))
+        found = [(kind, name, files.get(name)) for kind, files in known for name in files.names()]
+        if not found:
+            folders = {f"{kind}s": files.folder for kind, files in known}
+            self.tell(say("tui.profile_nothing", **folders))
+            return
+        choices = [(say("tui.profile_none"), "")]
+        choices += [
+            (say(f"tui.profile_{kind}", name=name), profile.table.about)
+            for kind, name, profile in found
+        ]
+        question = say("tui.profile_question")
+        place = await self.app.push_screen_wait(ChoiceScreen(question, choices))
+        if place is None:
+            return
+        chosen: dict[str, str | None] = {"persona": None, "preset": None}
+        if place > 0:
+            kind, name, _ = found[place - 1]
+            chosen = {kind: name}
+        await self.configure(replace(self.settings, **chosen))
         await self.refresh_settings()
 
     async def refresh_settings(self) -> None:

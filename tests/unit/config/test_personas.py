@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from llmchat.config.personas import Personas
+from llmchat.config.profiles import personas
 from llmchat.core.settings import SettingsService
 from llmchat.errors import NotFound
 from llmchat.values import ChatSettings, Conversation, Sampling
@@ -78,14 +78,14 @@ def test_a_mistake_costs_only_its_key_and_is_told(places, folder):
 @pytest.mark.parametrize("text", [b"= nonsense", b"\xff\xfe", b"a = " + b"[" * 9000])
 def test_a_file_that_is_no_toml_is_a_notice(folder, text):
     (folder / "bad.toml").write_bytes(text)
-    persona = Personas(folder).get("bad")
+    persona = personas(folder).get("bad")
     assert len(persona.problems) == 1
     assert persona.table.as_layer() == ChatSettings()
 
 
 def test_what_is_no_file_is_a_notice(folder):
     os.mkfifo(folder / "pipe.toml")
-    assert "no file" in Personas(folder).get("pipe").problems[0]
+    assert "no file" in personas(folder).get("pipe").problems[0]
 
 
 @pytest.mark.parametrize(
@@ -104,10 +104,44 @@ def test_no_name_leaves_the_folder(places, folder, name):
 
 
 def test_a_changed_file_is_read_again(folder):
-    personas = Personas(folder)
+    found = personas(folder)
     path = folder / "p.toml"
     path.write_text('system = "one"')
-    assert personas.get("p").table.system == "one"
+    assert found.get("p").table.system == "one"
     path.write_text('system = "three"')
-    assert personas.get("p").table.system == "three"
-    assert personas.names() == ["p"]
+    assert found.get("p").table.system == "three"
+    assert found.names() == ["p"]
+
+
+@pytest.fixture
+def presets_folder(places):
+    places.presets.mkdir(parents=True)
+    return places.presets
+
+
+def test_a_preset_lies_below_the_persona_that_names_it(places, folder, presets_folder):
+    (folder / "pirate.toml").write_text('system = "Arr."\npreset = "wild"\n[sampling]\ntop_k = 7\n')
+    (presets_folder / "wild.toml").write_text(
+        'about = "anything goes"\n[sampling]\ntemperature = 1.5\ntop_k = 99\n'
+    )
+    places.config_file.write_text(
+        '[models."m"]\npersona = "pirate"\n[models."m".sampling]\ntemperature = 0.1\ntop_p = 0.5\n'
+    )
+    service = SettingsService(places, {})
+    found = service.layers(None, ChatSettings(), "m")
+    sampling = found.values.sampling
+    assert (sampling.temperature, sampling.top_k, sampling.top_p) == (1.5, 7, 0.5)
+    assert found.sources["persona"] == "per-model"
+    assert found.sources["preset"] == "persona"
+    assert found.sources["sampling.temperature"] == "preset"
+    assert found.sources["sampling.top_k"] == "persona"
+    chosen = service.layers(conversation(preset="none-such"), ChatSettings(), "m")
+    assert chosen.sources["preset"] == "conversation"
+    assert chosen.values.sampling.temperature == 0.1  # the file is gone: the model's own table
+
+
+def test_a_preset_has_no_system_prompt(places, presets_folder):
+    (presets_folder / "odd.toml").write_text('system = "x"\nmax_tokens = 5\n')
+    found = SettingsService(places, {}).presets.get("odd")
+    assert found.table.max_tokens == 5
+    assert "system" in found.problems[0]
