@@ -60,7 +60,7 @@ class Estimate:
         weights: defaultdict[str, int] = defaultdict(int)
         context: defaultdict[str, int] = defaultdict(int)
         weights[self._ram] += shape.inputs
-        kinds = wants.cache_type_k or "f16", wants.cache_type_v or "f16"
+        kinds = wants.cache_type_k or choice.cache_type, wants.cache_type_v or choice.cache_type
         for number, layer in enumerate(shape.layers):
             home = self._home(number, choice)
             weights[home] += layer.weights

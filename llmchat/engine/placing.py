@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from llmchat.engine.protocol import Device
-from llmchat.values import Wants
+from llmchat.values import CacheType, Wants
 
 DEFAULT_CTX: Final = 8192
 """Tokens of one sequence when nobody asks for more; less when the model was trained for less."""
@@ -62,10 +62,19 @@ class Try(Struct, frozen=True, kw_only=True):
     n_ctx: int
     pool: int
     """Sequences' worth of cells."""
+    cache_type: CacheType = "f16"
+    """Of keys and values, where the user has not said."""
+
+
+class Impossible(Exception):
+    """llama.cpp refuses a try: a cache of this type, for this model, on these devices."""
 
 
 Measure = Callable[[Try], dict[str, Sizes]]
-"""Bytes per device name that a try takes."""
+"""Bytes per device name that a try takes. Raises Impossible for a cache type of our choosing."""
+
+SMALL_CACHE: Final[CacheType] = "q8_0"
+"""Half the KV cache for a loss that is not noticed."""
 
 
 class Placed(Struct, frozen=True):
@@ -87,11 +96,11 @@ def place(
     """The best try: as many layers on GPUs as fit, then (`widen`) as large a pool as fits.
 
     A mixture of experts keeps all layers on the GPU and gives experts to the CPU first: attention
-    and KV cache gain most there.
+    and KV cache gain most there. Where only a smaller KV cache lets everything fit, it is halved.
     """
     search = _Search(devices, wants, model, measure)
     for n_ctx in contexts(wants, model):
-        placed = search.layers(n_ctx)
+        placed = search.at(n_ctx)
         if placed.fits:
             break
     return search.widen(placed) if widen else placed
@@ -137,7 +146,10 @@ class _Search:
         self._wants, self._model, self._measure = wants, model, measure
 
     def _test(self, choice: Try) -> Placed:
-        sizes = self._measure(choice)
+        try:
+            sizes = self._measure(choice)
+        except Impossible:
+            return Placed(choice, {}, False)
         return Placed(choice, sizes, all(self._fits(name, size) for name, size in sizes.items()))
 
     def _fits(self, name: str, size: Sizes) -> bool:
@@ -146,11 +158,27 @@ class _Search:
         # Weights on the CPU are mapped from the file: only what is allocated must be free.
         return size.context + size.compute <= self._free.get(name, 0)
 
-    def layers(self, n_ctx: int) -> Placed:
+    def at(self, n_ctx: int) -> Placed:
+        """The best try at this context: a small cache only if it lets everything fit, or at all."""
+        full = self._layers(n_ctx, "f16")
+        wants = self._wants
+        fixed = wants.cache_type_k is not None or wants.cache_type_v is not None
+        if fixed or wants.flash_attn == "off" or self._is_best(full):
+            return full
+        small = self._layers(n_ctx, SMALL_CACHE)
+        return small if self._is_best(small) or (small.fits and not full.fits) else full
+
+    def _is_best(self, placed: Placed) -> bool:
+        best = self._model.n_layers if self._gpus else 0
+        choice = placed.choice
+        asked = isinstance(self._wants.n_gpu_layers, int)
+        return placed.fits and (asked or (choice.n_gpu_layers == best and not choice.n_cpu_moe))
+
+    def _layers(self, n_ctx: int, cache: CacheType) -> Placed:
         """The most layers on GPUs at this context."""
         wants = self._wants
         moe = wants.n_cpu_moe or 0
-        base = Try(n_gpu_layers=0, n_cpu_moe=moe, n_ctx=n_ctx, pool=1)
+        base = Try(n_gpu_layers=0, n_cpu_moe=moe, n_ctx=n_ctx, pool=1, cache_type=cache)
         everything = replace(base, n_gpu_layers=self._model.n_layers)
         if isinstance(wants.n_gpu_layers, int):
             few = min(max(0, wants.n_gpu_layers), self._model.n_layers)

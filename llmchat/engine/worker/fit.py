@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from llmchat.engine.placing import (
     GPU,
+    Impossible,
     N_SEQ_MAX,
     N_SEQ_MAX_STATEFUL,
     Model,
@@ -54,9 +55,12 @@ def explain(devices: Sequence[Device], model: Model, placed: Placed) -> str:
     choice = placed.choice
     free = {device.name: device.free for device in devices if device.type in GPU}
     used = [name for name in free if placed.sizes.get(name, Sizes()).total]
+    cache = ""
+    if choice.cache_type != "f16":
+        cache = say("engine.placed_cache", kind=choice.cache_type)
     if not choice.n_gpu_layers or not used:
         cpu = sum(size.total for size in placed.sizes.values())
-        return say("engine.placed_cpu", layers=model.n_layers, need=_gib(cpu))
+        return say("engine.placed_cpu", layers=model.n_layers, need=_gib(cpu)) + cache
     where = ", ".join(
         say("engine.placed_device", name=name, need=_gib(placed.sizes[name].total),
             free=_gib(free[name]))
@@ -65,6 +69,7 @@ def explain(devices: Sequence[Device], model: Model, placed: Placed) -> str:
     words = say("engine.placed_gpu", layers=choice.n_gpu_layers, of=model.n_layers, where=where)
     if choice.n_cpu_moe:
         words += say("engine.placed_experts", layers=choice.n_cpu_moe)
+    words += cache
     return words if placed.fits else words + say("engine.placed_tight")
 
 
@@ -96,9 +101,13 @@ def decide(paths: Sequence[str], wants: Wants, log: LogRing) -> Decision:
         model = _model(meter.model, wants)
 
         def measure(choice: Try) -> dict[str, Sizes]:
-            return meter.measure(
-                model_params(choice, wants, chosen, found), context_params(choice, wants, model)
-            )
+            weights = model_params(choice, wants, chosen, found)
+            try:
+                return meter.measure(weights, context_params(choice, wants, model))
+            except EngineError as error:
+                if choice.cache_type == "f16":
+                    raise
+                raise Impossible from error
 
         placed = place(usable, wants, model, measure)
         n_ctx = contexts(wants, model)[0]
@@ -184,8 +193,8 @@ def context_params(choice: Try, wants: Wants, model: Model) -> ContextParams:
         n_batch=n_batch,
         n_ubatch=max(32, min(wants.n_ubatch or 512, n_batch)),
         n_threads=max(1, min(wants.n_threads or physical_cores(), 512)),
-        cache_type_k=wants.cache_type_k or "f16",
-        cache_type_v=wants.cache_type_v or "f16",
+        cache_type_k=wants.cache_type_k or choice.cache_type,
+        cache_type_v=wants.cache_type_v or choice.cache_type,
         flash_attn=wants.flash_attn or "auto",
         swa_full=bool(wants.swa_full),
     )

@@ -27,7 +27,7 @@ def shortage(
     `n_ctx`: the context of one sequence that is wanted, or the default one.
     """
     best = _best(devices, wants, model, placed, n_ctx)
-    if placed.fits and replace(placed.choice, pool=1) == best:
+    if placed.fits and replace(placed.choice, pool=1, cache_type="f16") == best:
         return {}
     sizes = measure(best)
     lacking = {device.name: _lacks(device, sizes.get(device.name, Sizes())) for device in devices}

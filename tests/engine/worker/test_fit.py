@@ -2,7 +2,16 @@
 
 import pytest
 
-from llmchat.engine.placing import DEFAULT_CTX, MARGIN, Measure, Model, Sizes, Try, place
+from llmchat.engine.placing import (
+    DEFAULT_CTX,
+    MARGIN,
+    Impossible,
+    Measure,
+    Model,
+    Sizes,
+    Try,
+    place,
+)
 from llmchat.engine.protocol import Device
 from llmchat.engine.worker.fit import explain
 from llmchat.values import Wants
@@ -25,6 +34,7 @@ def sized(
         experts = gib * expert_share * (choice.n_cpu_moe / (layers - 1))
         on_gpu = (gib * share - (experts if share else 0)) * GIB
         kv = 128 * 1024 * choice.n_ctx * choice.pool
+        kv = kv * 34 // 64 if choice.cache_type == "q8_0" else kv
         gpus = [device for device in devices if device.type == "gpu"]
         found = {"CPU": Sizes(int(gib * GIB - on_gpu), int(kv * (1 - share)), GIB // 8)}
         for device in gpus:
@@ -99,10 +109,53 @@ def test_experts_go_to_the_cpu_before_layers_do():
 
 
 def test_a_small_machine_gets_a_smaller_context_than_the_default():
-    devices = [Device(name="CPU", type="cpu", free=GIB * 3 // 4, total=GIB)]
+    devices = [Device(name="CPU", type="cpu", free=GIB // 2, total=GIB)]
     placed = place(devices, Wants(), LLAMA_8B, sized(0.5, devices))
     assert placed.fits
     assert placed.choice.n_ctx == 4096
+    # With a little more, half the cache is given up before half the context.
+    devices = [Device(name="CPU", type="cpu", free=GIB * 3 // 4, total=GIB)]
+    halved = place(devices, Wants(), LLAMA_8B, sized(0.5, devices)).choice
+    assert (halved.n_ctx, halved.cache_type) == (8192, "q8_0")
+
+
+def test_the_cache_is_halved_only_where_that_lets_everything_fit():
+    devices = [gpu(6.2), CPU]
+    placed = place(devices, Wants(), LLAMA_8B, sized(4.7, devices))
+    assert (placed.choice.n_gpu_layers, placed.choice.cache_type) == (33, "q8_0")
+    assert explain(devices, LLAMA_8B, placed).endswith("; KV cache in q8_0")
+    for wants in (Wants(cache_type_k="f16"), Wants(flash_attn="off")):
+        kept = place(devices, wants, LLAMA_8B, sized(4.7, devices)).choice
+        assert (kept.cache_type, kept.n_gpu_layers < 33) == ("f16", True)
+    small = [gpu(4.0), CPU]  # a layer more is not worth it
+    assert place(small, Wants(), LLAMA_8B, sized(4.7, small)).choice.cache_type == "f16"
+
+
+def test_a_cache_that_llama_cpp_refuses_is_not_chosen():
+    devices = [gpu(6.2), CPU]
+    measured = sized(4.7, devices)
+
+    def measure(choice: Try) -> dict[str, Sizes]:
+        if choice.cache_type != "f16":
+            raise Impossible
+        return measured(choice)
+
+    placed = place(devices, Wants(), LLAMA_8B, measure)
+    assert placed.fits
+    assert placed.choice.cache_type == "f16"
+
+
+def test_metal_shares_the_machines_memory():
+    """A Mac lists its GPU with what macOS lets it have, and the CPU with all of the RAM."""
+    devices = [
+        Device(name="MTL0", type="gpu", free=int(10.6 * GIB), total=int(10.6 * GIB)),
+        Device(name="CPU", type="cpu", free=9 * GIB, total=16 * GIB),
+    ]
+    placed = place(devices, Wants(), LLAMA_8B, sized(4.7, devices))
+    assert (placed.choice.n_gpu_layers, placed.choice.n_ctx) == (33, DEFAULT_CTX)
+    assert explain(devices, LLAMA_8B, placed).startswith("33/33 layers on MTL0 (")
+    large = place(devices, Wants(), LLAMA_8B, sized(16, devices))
+    assert 0 < large.choice.n_gpu_layers < 33
 
 
 def test_the_context_is_never_more_than_the_model_was_trained_for_unless_asked():
