@@ -11,7 +11,6 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 COMMIT = "c" * 40
 REPO = "bench/model-GGUF"
@@ -24,7 +23,7 @@ class _Handler(BaseHTTPRequestHandler):
     digest: str
     cdn: str
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, format: str, *args: object) -> None:
         """Nothing: it would be measured."""
 
     def do_HEAD(self) -> None:
@@ -71,6 +70,13 @@ class _Handler(BaseHTTPRequestHandler):
                 start += os.sendfile(self.connection.fileno(), file.fileno(), start, end - start)
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that has what it wanted from this connection goes away."""
+
+
 def main() -> None:
     """Serve the file named on the command line until the process is ended."""
     path = Path(sys.argv[1])
@@ -80,8 +86,7 @@ def main() -> None:
     servers = []
     for _ in range(2):
         handler = type("Handler", (_Handler,), facts)
-        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        server.daemon_threads = True
+        server = _Server(("127.0.0.1", 0), handler)
         facts["cdn"] = f"http://127.0.0.1:{server.server_address[1]}"
         servers.append(server)
     threading.Thread(target=servers[0].serve_forever, daemon=True).start()
