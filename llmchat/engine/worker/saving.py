@@ -102,6 +102,8 @@ class Saver:
         if not self._saved.is_new(slot.tag, slot.tokens):
             return True
         size = self._size_of(slot)
+        if not self._saved.may_hold(size):
+            return True
         free = self._free_ram()  # 0: this system does not tell
         if not self._saved.writer.room_for(size) or size > free // 2 > 0:
             return False
@@ -109,7 +111,8 @@ class Saver:
         return kept is None or self._saved.save(kept)
 
     def _save_parked(self, kept: Kept) -> bool:
-        return not self._saved.is_new(kept.tag, kept.tokens) or self._saved.save(kept)
+        worth_it = self._saved.is_new(kept.tag, kept.tokens) and self._saved.may_hold(kept.size)
+        return not worth_it or self._saved.save(kept)
 
 
 def open_saver(path: Path, opened: Opened, pace: Callable[[], float]) -> Saver:

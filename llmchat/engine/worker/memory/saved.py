@@ -70,9 +70,13 @@ class Saved:
 
     def put(self, kept: Kept) -> Sequence[Kept]:
         """What falls from the shelf above: written if it is worth it, else gone."""
-        if self.is_new(kept.tag, kept.tokens):
+        if self.is_new(kept.tag, kept.tokens) and self.may_hold(kept.size):
             self.save(kept)
         return []
+
+    def may_hold(self, size: int) -> bool:
+        """Whether the budget allows a state of `size` bytes at all: ask before copying it."""
+        return size < self._shelf.folder.budget()
 
     def is_new(self, tag: str, tokens: Sequence[int]) -> bool:
         """Whether a conversation may be written, and has a block of tokens that no entry has."""
