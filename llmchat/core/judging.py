@@ -85,6 +85,12 @@ def judge(
     wants = replace(wants, n_ctx=n_ctx)
     room = _less(devices, projector)
     placed, verdict = _placed(shape, wants, room, devices)
+    # The largest context and the pool are those of the cache types that were settled on.
+    wants = replace(
+        wants,
+        cache_type_k=wants.cache_type_k or placed.choice.cache_type,
+        cache_type_v=wants.cache_type_v or placed.choice.cache_type,
+    )
     sizes = placed.sizes.values()
     weights, kv = sum(s.model for s in sizes), sum(s.context for s in sizes)
     compute = sum(s.compute for s in sizes)
@@ -92,8 +98,8 @@ def judge(
         name=name,
         verdict=verdict,
         n_ctx=n_ctx,
-        cache_type_k=wants.cache_type_k or placed.choice.cache_type,
-        cache_type_v=wants.cache_type_v or placed.choice.cache_type,
+        cache_type_k=wants.cache_type_k or "f16",
+        cache_type_v=wants.cache_type_v or "f16",
         n_gpu_layers=placed.choice.n_gpu_layers,
         n_layers=len(shape.layers) + 1,
         n_cpu_moe=placed.choice.n_cpu_moe,

@@ -138,3 +138,12 @@ def test_every_written_shape_is_judged(tmp_path: Path):
     for name in SHAPES:
         shape = shape_of([read_header(write(tmp_path, name))])
         assert fit(shape, [gpu(80), cpu(256)]).verdict == "gpu", name
+
+
+def test_a_smaller_cache_is_taken_where_only_it_lets_everything_fit(shapes):
+    shape = shapes["llama-8b"]
+    need = fit(shape, [gpu(24), cpu(64)]).devices[0].need
+    tight = [gpu((need + MARGIN - 100_000_000) / GIB), cpu(64)]
+    assert fit(shape, tight).verdict == "partial"
+    found = judge("m", shape, 0, Wants(), tight)
+    assert (found.verdict, found.cache_type_k, found.cache_type_v) == ("gpu", "q8_0", "q8_0")
