@@ -16,6 +16,7 @@ from llmchat.cli.amounts import clock
 from llmchat.cli.deciding import choose_policy
 from llmchat.cli.output import end_status, is_terminal, note, note_dim, status
 from llmchat.cli.progress import Bar
+from llmchat.cli.tooling import call_line, call_value
 from llmchat.cli.writer import AnswerWriter
 from llmchat.core.events import (
     AnyChatEvent,
@@ -28,14 +29,13 @@ from llmchat.core.events import (
     ThinkingAdded,
     ToolCalled,
 )
-from llmchat.cli.tooling import call_line, call_value
 from llmchat.text import say
 from llmchat.text.cleaning import StreamCleaner
 from llmchat.values import FinishReason, Message, Timings, Usage
 
 if TYPE_CHECKING:
-    from llmchat.core.chats import Chats
     from llmchat.core.asking import Asking
+    from llmchat.core.chats import Chats
 
 SLOW_PROMPT = 1.0
 """Seconds of reading that a prompt must have left before that is worth a line."""
@@ -223,7 +223,8 @@ def say_figures(reply: Message) -> None:
         say(
             "cli.stats_prompt",
             tokens=usage.prompt_tokens,
-            memory=usage.from_memory + usage.from_disk,
+            memory=usage.from_memory,
+            disk=usage.from_disk,
             seconds=timings.prompt,
             rate=usage.read / timings.prompt if timings.prompt else 0.0,
         )
