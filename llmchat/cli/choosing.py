@@ -9,9 +9,9 @@ import asyncio
 from llmchat.cli.amounts import ago, size
 from llmchat.cli.fetching import fetch, look_up, say_plan
 from llmchat.cli.output import ask, can_ask, note
-from llmchat.cli.parts import open_models, open_runtime
+from llmchat.cli.parts import open_fits, open_models, open_runtime
 from llmchat.core.downloads import DownloadPlan
-from llmchat.errors import Interrupted, NotFound, UsageError
+from llmchat.errors import EngineError, Interrupted, NotFound, UsageError
 from llmchat.text import say
 from llmchat.text.cleaning import clean_line
 from llmchat.values import Conversation, ModelFile
@@ -54,12 +54,23 @@ def pick() -> ModelFile:
         raise NotFound("cli.no_default" if here else "cli.no_model_here", starter=STARTER)
     starter = None if any(model.name == STARTER for model in here) else STARTER
     note(say("cli.pick"))
+    fits = _fits(here)
     for number, model in enumerate(here, 1):
-        note(f"  {number:2}  {model.name}  ({size(model.size)})")
+        facts = ", ".join(filter(None, (size(model.size), fits.get(model.name))))
+        note(f"  {number:2}  {model.name}  ({facts})")
     if starter:
         note(f"  {len(here) + 1:2}  {starter}  ({say('cli.pick_starter')})")
     names = [model.name for model in here] + ([starter] if starter else [])
     return find_or_fetch(names[_number_of(names)])
+
+
+def _fits(models: list[ModelFile]) -> dict[str, str]:
+    """What fits this machine now, in words, by name; empty where the machine cannot be asked."""
+    try:
+        found = open_fits().each(models) if models else {}
+    except EngineError:
+        return {}
+    return {name: say(f"cli.pick_{verdict}") for name, verdict in found.items()}
 
 
 def pick_chat() -> str:
