@@ -230,3 +230,17 @@ def test_a_cache_that_may_only_be_read(hub: Hub, tmp_path: Path):
     assert "cannot be written: Read-only file system" in errors
     assert "HF_HUB_CACHE" in errors
     assert "Traceback" not in errors
+
+
+@pytest.mark.model
+def test_a_pulled_model_runs(hub: Hub, starter: Path):
+    """Whole way: from the hub into the cache, and through llama.cpp by its path there."""
+    hub.put("o/starter-GGUF", {"starter-Q4_1.gguf": starter.read_bytes()})
+    done = run("pull", "o/starter-GGUF")
+    assert done.returncode == 0, done.stderr
+    words = ["--max-tokens", "4", "--keep-alive", "0", "--no-save", "Hello"]
+    # The bytes are the starter's: so is the name.
+    assert done.stdout == "o/starter-GGUF:Q4_1\n"
+    answered = run("run", "o/starter-GGUF:Q4_1", *words)
+    assert answered.returncode == 0, answered.stderr
+    assert answered.stdout.strip()
