@@ -186,6 +186,15 @@ class LeftOut(Struct, frozen=True, kw_only=True):
     policy: str
 
 
+class Continued(Struct, frozen=True, kw_only=True):
+    """Where a reply was gone on from: what of it was there before, and was not generated here."""
+
+    characters: int
+    """Of its thinking and text, in order."""
+    tokens: int = 0
+    """Of its token ids; 0 where they were not known."""
+
+
 class Generation(Struct, frozen=True, kw_only=True):
     """How a reply came to be: enough to run it again and compare."""
 
@@ -200,6 +209,7 @@ class Generation(Struct, frozen=True, kw_only=True):
     timings: Timings = Timings()
     finish: FinishReason | None = None
     left_out: LeftOut | None = None
+    continued: Continued | None = None
 
 
 class Message(Struct, frozen=True, kw_only=True):

@@ -1,8 +1,8 @@
 """Running a reply again as it was made, and what became different: `rt.replays`.
 
 Owns going back from a stored reply to the request that made it: its branch, settings, seed and what
-its prompt went without. Nothing is saved unless asked. A reply that was continued from another is
-run whole, since where it was cut is not stored.
+its prompt went without. Nothing is saved unless asked. A reply that went on from another is run
+from where it went on.
 """
 
 import difflib
@@ -66,6 +66,10 @@ class _Stored(Struct, frozen=True):
     made: Generation
     branch: list[Message]
     kept: dict[str, tuple[str, tuple[int, ...]]]
+    began: Message | None = None
+    """What it went on from, where it did."""
+    first_tokens: tuple[str, tuple[int, ...]] = ("", ())
+    """The vocabulary's hash and the token ids of that."""
 
 
 class Replays:
@@ -102,6 +106,7 @@ class Replays:
         async with self._sessions.use(model, wants_of(values), keep_alive, on_progress) as session:
             request = _request(stored, values)
             parts, finished = await _collect(session, request)
+            parts = merged([*(stored.began.parts if stored.began is not None else ()), *parts])
             facts = session.facts
         generation = msgspec.structs.replace(
             stored.made,
@@ -138,9 +143,15 @@ class Replays:
         if message.generation is None or message.status == "streaming":
             raise UsageError("core.no_record")
         branch = store.tree.branch(message.conversation, message.parent)
+        made = message.generation
+        began = _began(message, made)
+        if began is not None:
+            branch = [*branch, began]
         replies = [one.id for one in branch if one.role == "assistant"]
         kept = store.writer.tokens(replies) if store.db.writable else {}
-        return _Stored(message, message.generation, branch, kept)
+        own = kept.pop(message.id, ("", ()))  # the text that it went on from was read as text
+        count = made.continued.tokens if made.continued is not None else 0
+        return _Stored(message, made, branch, kept, began, (own[0], own[1][:count]))
 
     def _message(self, reference: str) -> Message:
         store = self._storage.store
@@ -174,11 +185,32 @@ class Replays:
                 parts=parts,
                 status="complete",
                 generation=made,
-                tokens=finished.tokens,
+                tokens=_all_tokens(stored, finished),
                 vocab=finished.vocab,
             )
             store.writer.finish([ending])
         return reply
+
+
+def _began(message: Message, made: Generation) -> Message | None:
+    """The reply as it was when it went on; None if it was made in one go."""
+    if made.continued is None:
+        return None
+    left = made.continued.characters
+    parts: list[Part] = []
+    for part in message.parts:
+        if part.kind in ("text", "thinking") and left > 0:
+            parts.append(msgspec.structs.replace(part, text=part.text[:left]))
+            left -= len(part.text)
+    return msgspec.structs.replace(message, parts=tuple(parts))
+
+
+def _all_tokens(stored: _Stored, finished: protocol.Finished) -> tuple[int, ...]:
+    """The whole reply's token ids; none when those that it began with are not known."""
+    if stored.began is None:
+        return finished.tokens
+    vocab, first = stored.first_tokens
+    return (*first, *finished.tokens) if first and vocab == finished.vocab else ()
 
 
 def _settings(made: Generation) -> ChatSettings:
@@ -199,6 +231,7 @@ def _request(stored: _Stored, values: ChatSettings) -> protocol.Generate:
     return protocol.Generate(
         prompt=protocol.Messages(
             messages=tuple(messages),
+            continue_final=stored.began is not None,
             tools=values.tools or (),
             template_kwargs=prompting.template_kwargs(values),
         ),

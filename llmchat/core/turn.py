@@ -35,6 +35,7 @@ from llmchat.store.replies import Ending
 from llmchat.store.store import Store
 from llmchat.values import (
     ContextPolicy,
+    Continued,
     Conversation,
     Generation,
     LeftOut,
@@ -139,7 +140,8 @@ class Turn(Asking):
         async with self.open_session(model, settings) as session:
             self._services.used(model.name)
             request, left_out = await self._request(session, settings)
-            self._record(_generation(model, settings, session.facts, left_out))
+            made = _generation(model, settings, session.facts, left_out)
+            self._record(msgspec.structs.replace(made, continued=self._continued()))
             if left_out is not None:
                 self.publish(
                     ContextDropped,
@@ -150,6 +152,14 @@ class Turn(Asking):
             async with aclosing(session.generate(request, self._take_late)) as events:
                 async for event in events:
                     self._take(event)
+
+    def _continued(self) -> Continued | None:
+        """What the reply began with, when it goes on from another."""
+        if not self._assignment.continuing:
+            return None
+        parts = self._assignment.replies[0].parts
+        characters = sum(len(part.text) for part in parts if part.kind in ("text", "thinking"))
+        return Continued(characters=characters, tokens=len(self._assignment.first_tokens[1]))
 
     async def _request(
         self, session: Session, settings: Resolved

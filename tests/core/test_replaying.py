@@ -45,6 +45,30 @@ async def test_the_request_is_the_same_with_the_seed_that_was_drawn(rt, asked):
     assert await rt.chats.branch(chat.id) == before  # nothing is saved unless asked
 
 
+async def test_a_reply_that_went_on_is_run_from_where_it_went_on(rt, asked):
+    chat = await rt.chats.create()
+    (first,) = await (await rt.chats.send(chat.id, "q\n#!say=one two;think=hm")).wait()
+    (longer,) = await (await rt.chats.continue_(first.id)).wait()
+    assert longer.generation.continued.characters == len("hmone two")
+    assert longer.generation.continued.tokens > 0
+    replay = await rt.replays.run(longer.id, save=True)
+    assert replay.same
+    assert replay.before == longer.text
+    made, again = asked[1], asked[2]
+    assert again.prompt == made.prompt
+    assert again.prompt.continue_final
+    saved = await rt.chats.message(replay.saved)
+    assert saved.parts == longer.parts
+    tokens = await rt.chats._storage.call(
+        rt.chats._storage.store.writer.tokens, [saved.id, longer.id]
+    )
+    assert tokens[saved.id] == tokens[longer.id]
+    # One that was edited and went on has no tokens of its beginning.
+    (other,) = await (await rt.chats.edit(first.id, "uno ")).wait()
+    assert other.generation.continued.tokens == 0
+    assert (await rt.replays.run(other.id)).same
+
+
 async def test_a_difference_is_found_and_may_be_kept(rt, open_runtime):
     chat = await rt.chats.create()
     (reply,) = await (await rt.chats.send(chat.id, "q")).wait()
