@@ -1,12 +1,15 @@
 """Searching, page by page; answers that cannot be; a hub that is away is asked once."""
 
 import json
+import subprocess
+import sys
 
 import httpx2
 import pytest
 from huggingface_hub import HfApi
 
 from llmchat.core.discovery import Discovery
+from llmchat.core.fitting import Fits
 from llmchat.errors import HubError, NotFound, UsageError
 from llmchat.hub.config import HubConfig
 from llmchat.hub.search import quick
@@ -225,3 +228,44 @@ def test_huggingface_hub_itself_is_answered(hub: Hub):
         assert [m.id for m in api.list_models(search="qwen", sort="likes", limit=1)] == [names[7]]
         expanded = list(api.list_models(search=names[7], expand=["likes", "gated"]))
     assert (expanded[0].likes, expanded[0].gated, expanded[0].downloads) == (9, "auto", None)
+
+
+_WATCHED = """
+import sys
+asked = set()
+def watch(event, args):
+    if event == "socket.connect":
+        asked.add(args[1][1])
+sys.addaudithook(watch)
+from llmchat.cli.main import main
+codes = [int(main(words.split())) for words in sys.argv[1:]]
+print(codes, sorted(asked))
+"""
+
+
+def test_nobody_else_is_asked(hub: Hub, site: Site):
+    hub.put(
+        "o/m-GGUF",
+        {"m-Q4_0.gguf": gguf_bytes(3000), "README.md": b"# M ![x](http://127.0.0.1:9/b)"},
+    )
+    lines = ["search m", "search o/m-GGUF --variants", "search o/m-GGUF --card", "show o/m-GGUF"]
+    done = subprocess.run(
+        [sys.executable, "-c", _WATCHED, *lines],
+        capture_output=True, text=True, timeout=120, check=True, env=site.environ,
+    )  # fmt: skip
+    ports = sorted(int(address.rpartition(":")[2]) for address in (hub.endpoint, hub.cdn))
+    assert done.stdout.splitlines()[-1] == f"[0, 0, 0, 0] {ports}"
+
+
+def test_the_token_goes_to_the_endpoint_alone(hub: Hub, site: Site):
+    hub.put("o/m-GGUF", {"m-Q4_0.gguf": gguf_bytes(3000)})
+    hub.token = "hf_secret"
+    environ = site.environ | {"HF_TOKEN": "hf_secret"}
+    fits = Fits(
+        models=site.models,
+        devices=lambda: (),
+        discovery=Discovery(environ=environ, models=site.models),
+    )
+    assert [row.fit for row in fits.variants("o/m-GGUF")] == [None]
+    tokens = {(asked.server, asked.headers.get("authorization")) for asked in hub.requests}
+    assert tokens == {("hub", "Bearer hf_secret"), ("cdn", None)}
