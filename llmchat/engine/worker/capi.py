@@ -6,6 +6,7 @@ Refuses policy. One thread may use a Context at a time; only `Context.abort` is 
 """
 
 import ctypes
+import threading
 from typing import Any, Final
 
 import numpy as np
@@ -130,6 +131,7 @@ class Context:
         self.pointer = pointer
         self.n_vocab = n_vocab
         self.batch = Batch(n_batch)
+        self._owner = threading.get_ident()
         self._memory = lib.llama_get_memory(pointer)
         self._row = ctypes.c_float * n_vocab
         self._views: dict[int, Floats] = {}
@@ -158,9 +160,15 @@ class Context:
         self._flag[0] = b"\x01" if value else b"\x00"
 
     def decode(self) -> int:
-        """Compute the batch. Returns OK, NO_SLOT, ABORTED or a negative error."""
+        """Compute the batch. Returns OK, NO_SLOT, ABORTED or a negative error.
+
+        Raises:
+            CApiError: no rows, or another thread's context: both would abort the process.
+        """
         if self.batch.n == 0:
             raise CApiError("an empty batch")
+        if threading.get_ident() != self._owner:
+            raise CApiError("a context belongs to the thread that made it")
         return int(lib.llama_decode(self.pointer, self.batch.struct))
 
     def synchronize(self) -> None:

@@ -8,7 +8,7 @@ import pytest
 from llama_cpp import llama_cpp as lib
 
 from llmchat.engine.protocol import ChatMessage, Generate, Messages
-from llmchat.engine.worker.capi import Context, Floats
+from llmchat.engine.worker.capi import CApiError, Context, Floats
 from llmchat.engine.worker.loader import ModelParams, open_model
 from llmchat.engine.worker.log import Level, LogRing
 from llmchat.values import Sampling, Wants
@@ -146,6 +146,13 @@ def test_positions_are_shifted_only_where_the_memory_says_it_can(reader: Reader,
     context: Context = reader.context
     reader.read(STORY)
     assert context.can_shift == (path.stem != "mrope")
+    (slot,) = reader.table.idle()
+    if context.can_shift:
+        context.seq_add(slot.seq, 0, -1, 1)
+        assert context.pos_max(slot.seq) == len(STORY)
+    else:
+        with pytest.raises(CApiError):
+            context.seq_add(slot.seq, 0, -1, 1)
 
 
 # through the loop
