@@ -23,6 +23,15 @@ pytestmark = pytest.mark.model
 GREEDY = Sampling(temperature=0)
 WARM = Sampling(temperature=1.0, seed=7)
 MOST = 80
+DEEP_REFS = json.dumps(
+    {
+        "$ref": "#/$defs/d0",
+        "$defs": {f"d{n}": {"$ref": f"#/$defs/d{n + 1}"} for n in range(6000)} | {"d6000": {}},
+    }
+)
+DEEP_LARK = "start: a0\n" + "".join(f"a{n}: a{n + 1}\n" for n in range(9000)) + 'a9000: "x"'
+DEEP_GBNF = "root ::= a0\n" + "".join(f"a{n} ::= a{n + 1}\n" for n in range(9000)) + 'a9000 ::= "x"'
+"""Chains that overflow the stack of whoever follows them, and a number that takes for ever."""
 ENDLESS = ("true", "recursion", "sixty optional properties", "exclusive bounds")
 """Documents that a small model may go on with for ever: right as far as they go."""
 
@@ -40,7 +49,7 @@ def ask(worker: Driver, kind, text, **fields) -> Asked:
     return worker.ask(Generate(id=1, constraint=Constraint(kind=kind, text=text), **fields)).wait()
 
 
-def obj(**properties) -> dict:
+def obj(**properties) -> dict[str, object]:
     return {
         "type": "object",
         "properties": properties,
@@ -131,17 +140,21 @@ def test_a_schema_is_obeyed(worker: Driver, name, sampling):
         ("json_schema", '{"format": "zip", "type": "string"}', "zip"),
         ("json_schema", '{"items":' * 9000 + "{}" + "}" * 9000, "recursion"),
         ("json_schema", '"' + "x" * 300_000 + '"', "more than 262144"),
+        ("json_schema", '{"type": "integer", "multipleOf": 99999989}', "more time or memory"),
+        ("json_schema", DEEP_REFS, "more time or memory"),
         ("regex", "(", "unclosed group"),
         ("regex", r"(a)\1", "backreferences"),
         ("regex", "(?=a)b", "look-ahead"),
         ("regex", r"[^\s\S]", "no text can obey it"),
         ("lark", 'start: "', "(line 1, column"),
         ("lark", 'foo: "a"', "start"),
+        ("lark", DEEP_LARK, "more time or memory"),
+        ("gbnf", DEEP_GBNF, "more than 2000 rules"),
         ("lark", "start: start", "no text can obey it"),
         ("lark", "start: " + "(" * 9000 + '"a"' + ")" * 9000, "nested"),
         ("lark", 'start: "a" nothing', "nothing"),
     ],
-    ids=range(20),
+    ids=range(24),
 )
 def test_what_cannot_be_obeyed_is_one_sentence(worker: Driver, kind, text, says):
     failed = ask(worker, kind, text, max_tokens=3).failed()
@@ -150,6 +163,14 @@ def test_what_cannot_be_obeyed_is_one_sentence(worker: Driver, kind, text, says)
     assert len(failed.message) < 300
     assert "\n" not in failed.message
     assert ask(worker, "regex", "ok").text() == "ok"
+
+
+@pytest.mark.parametrize("kind", ["lark", "gbnf"])
+def test_long_chains_of_rules_are_followed(worker: Driver, kind):
+    sign = "::=" if kind == "gbnf" else ":"
+    rules = [f"a{n} {sign} a{n + 1}" for n in range(400)]
+    text = "\n".join([f"{'root' if kind == 'gbnf' else 'start'} {sign} a0", *rules])
+    assert ask(worker, kind, f'{text}\na400 {sign} "x"').text() == "x"
 
 
 def test_what_gets_too_complex_on_the_way_fails_alone(worker: Driver):

@@ -11,23 +11,15 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 from llama_cpp import llama_cpp as lib
-from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+from llguidance import LLMatcher, LLTokenizer
 
 from llmchat.engine.protocol import Constraint
 from llmchat.engine.worker.capi import Floats
+from llmchat.engine.worker.constraint import trial
 from llmchat.engine.worker.constraint.faults import bad, llguidance_fault
 from llmchat.engine.worker.sampling import CANDIDATE, Chain
 from llmchat.engine.worker.vocab import Vocab
 
-LONGEST: Final = 256 * 1024
-"""Characters of a schema or grammar."""
-MAX_LEXER_STATES: Final = 50_000
-"""llguidance's own limits bound the rest (0.5 s to compile at worst); a lexer state takes 2 kB."""
-WHITE_SPACE: Final = r"( |\n{1,2}[ \t]{0,20})"
-"""Between a JSON document's parts, as llama.cpp's own converter has it (json_schema_to_grammar): a
-small model that may write any number of spaces writes nothing else."""
-_BOOLEANS: Final = {"true": "{}", "false": '{"enum": []}'}
-"""Schemas that are one word, in a form that takes options."""
 _SPECIAL: Final = b"\xff"
 """Before a token's text: llguidance gives it only to a Lark grammar that names it."""
 
@@ -84,7 +76,7 @@ class Guide:
             tokenizer,
             _grammar(constraint),
             log_level=0,
-            limits=LLParserLimits(max_lexer_states=MAX_LEXER_STATES, verbose_errors=False),
+            limits=trial.limits(),
         )
         mask = np.zeros(_words(vocab), np.uint32)
         if not self._matcher.is_error():  # some faults show only when the first token is asked for
@@ -103,25 +95,15 @@ def _grammar(constraint: Constraint) -> str:
     """A constraint in the form that llguidance takes.
 
     Raises:
-        GenerationFailed: no JSON, or too long.
+        GenerationFailed: no JSON, or empty.
     """
-    text = constraint.text
-    if len(text) > LONGEST:
-        raise bad("grammar_long", most=LONGEST)
+    text = constraint.text.encode("utf-8", "replace").decode()
     if not text.strip():
         raise bad("grammar_empty")
-    if constraint.kind == "json_schema":
-        if text.strip() in _BOOLEANS:
-            text = _BOOLEANS[text.strip()]
-        try:
-            return LLMatcher.grammar_from_json_schema(
-                text, defaults={"whitespace_pattern": WHITE_SPACE}
-            )
-        except ValueError as error:
-            raise llguidance_fault(str(error), places=False) from error
-    if constraint.kind == "regex":
-        return LLMatcher.grammar_from_regex(text)
-    return LLMatcher.grammar_from_lark(text)
+    try:
+        return trial.grammar(constraint.kind, text)
+    except ValueError as error:
+        raise llguidance_fault(str(error), places=False) from error
 
 
 class Guided:

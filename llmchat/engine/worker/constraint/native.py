@@ -21,6 +21,8 @@ LONGEST: Final = 256 * 1024
 DEEPEST: Final = 200
 """Brackets inside brackets: the parser recurses."""
 REPETITIONS: Final = 2000
+RULES: Final = 2000
+"""Rules inside rules: it follows them by recursion."""
 
 
 class Grammar:
@@ -112,6 +114,8 @@ def _check(text: str) -> None:
         deepest = max(deepest, depth)
     if deepest > DEEPEST:
         raise bad("grammar_deep")
+    if text.count("::=") > RULES:
+        raise bad("grammar_rules", most=RULES)
     for piece in text.replace(",", "{").split("{")[1:]:
         number = piece.split("}")[0].strip()
         if number.isdigit() and int(number[:9]) > REPETITIONS:

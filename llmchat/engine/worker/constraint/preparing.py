@@ -8,11 +8,12 @@ import queue
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from subprocess import Popen
 from typing import TYPE_CHECKING, Final
 
 from llmchat.engine.protocol import Constraint
 from llmchat.engine.worker.constraint.faults import bad
-from llmchat.engine.worker.constraint.native import Grammar
+from llmchat.engine.worker.constraint.native import LONGEST, Grammar
 from llmchat.engine.worker.constraint.rule import Rule
 from llmchat.engine.worker.vocab import Vocab
 from llmchat.errors import GenerationFailed
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
     from llmchat.engine.worker.constraint.guided import Guide
 
-DEADLINE: Final = 10.0
-"""Seconds for one constraint; the worst that llguidance's limits let through took 0.5."""
+DEADLINE: Final = 20.0
+"""Seconds for one constraint, its trial included; the worst that survives that took 0.7."""
 KEPT: Final = 8
 
 Prepared = list[Rule] | GenerationFailed
@@ -59,6 +60,7 @@ class Preparing:
         self._thread: threading.Thread | None = None
         self._stuck = False
         self._closing = False
+        self._trial: Popen[bytes] | None = None
         self._tokenizer: LLTokenizer | None = None
         self._known: OrderedDict[Constraint, Guide] = OrderedDict()
 
@@ -76,6 +78,8 @@ class Preparing:
     def close(self) -> bool:
         """End the thread. False: it is stuck, and the vocabulary must not be freed under it."""
         self._closing = True
+        if self._trial is not None:
+            self._trial.kill()
         if self._thread is not None:
             self._jobs.put(None)
             self._thread.join(DEADLINE)
@@ -116,6 +120,7 @@ class Preparing:
 
         known = self._known.get(constraint)
         if known is None:
+            self._try(constraint)
             if self._tokenizer is None:
                 self._tokenizer = make_tokenizer(self._vocab)
             known = self._known[constraint] = Guide(self._tokenizer, self._vocab, constraint)
@@ -123,6 +128,21 @@ class Preparing:
                 self._known.popitem(last=False)
         self._known.move_to_end(constraint)
         return known
+
+    def _try(self, constraint: Constraint) -> None:
+        """Let another process compile it first.
+
+        Raises:
+            GenerationFailed: that did not survive it.
+        """
+        from llmchat.engine.worker.constraint import trial
+
+        if len(constraint.text) > LONGEST:
+            raise bad("grammar_long", most=LONGEST)
+        with trial.start(constraint.kind, constraint.text) as self._trial:
+            code = self._trial.wait()
+        if code < 0:
+            raise bad("grammar_kills")
 
 
 def _close(rules: list[Rule]) -> None:
