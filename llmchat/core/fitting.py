@@ -15,7 +15,7 @@ from llmchat.core.discovery import Offer, Repository
 from llmchat.core.judging import Fit, Judged, Use, Verdict, best_of, judge, resized
 from llmchat.core.models import Models
 from llmchat.engine.protocol import Device
-from llmchat.errors import ModelFileError
+from llmchat.errors import HubError, ModelFileError
 from llmchat.gguf import Header, Shape
 from llmchat.library.shapes import Shapes
 from llmchat.values import ModelFile, Wants
@@ -115,8 +115,8 @@ class Fits:
         for offer in offers[:2]:
             try:
                 return self._shape(client, repository, offer)
-            except ModelFileError:
-                continue
+            except (ModelFileError, HubError):
+                continue  # gated, or no GGUF: what is offered can be told all the same
         return None
 
     def _shape(self, client: "HubClient", repository: Repository, offer: Offer) -> Shape:

@@ -8,7 +8,7 @@ from llmchat.core.discovery import Discovery
 from llmchat.core.fitting import Fits
 from llmchat.engine.placing import MARGIN
 from llmchat.engine.protocol import Device
-from llmchat.errors import ModelFileError, NotFound
+from llmchat.errors import HubError, ModelFileError, NotFound
 from tests.core.test_fitting import GIB, PLAIN, cpu, gpu
 from tests.hub.conftest import Site, gguf_bytes
 from tests.hub.server import Fault, Hub
@@ -81,6 +81,16 @@ def test_before_and_after_the_download_agree(remote, site: Site):
 def test_a_server_without_ranges_and_one_that_cuts(remote, hub: Hub):
     hub.cdn_faults.append(Fault(ignore_range=True))
     assert remote(cpu(64)).remote("o/m-GGUF:Q4_K_M").verdict == "ram"
+
+
+def test_a_gated_repository_shows_what_it_offers_without_a_fit(remote, hub: Hub):
+    hub.gated.add("o/m-GGUF")
+    rows = remote(cpu(64)).variants("o/m-GGUF")
+    assert [row.offer.label for row in rows] == list(VARIANTS)
+    assert all(row.fit is None and not row.best for row in rows)
+    with pytest.raises(HubError) as caught:
+        remote(cpu(64)).remote("o/m-GGUF:Q4_K_M")
+    assert caught.value.key == "hub.gated"
 
 
 def test_what_is_no_gguf_has_no_fit(remote, hub: Hub, site: Site):
