@@ -121,7 +121,7 @@ class Importing:
         _check_name(name)
         taken = {one.name.casefold(): one for one in self._models.list()}
         other = taken.get(name.casefold())
-        if other is not None and (model is None or other.path != model.path):
+        if other is not None and (model is None or not os.path.samefile(other.path, model.path)):
             raise UsageError("library.name_taken", name=name, path=other.path)
         aliases = {alias.casefold() for alias in self._settings.aliases}
         if other is None and name.casefold() in aliases:
@@ -143,12 +143,12 @@ class Importing:
             folder.prepare(blob)
             if not blob.exists():
                 _PLACERS[how](path, blob)
-            elif how == "move":
-                path.unlink()
         commit = hashlib.sha1("\n".join(digests).encode(), usedforsecurity=False).hexdigest()
         for path, digest in zip(paths, digests, strict=True):
             folder.link(commit, path.name, digest)
         folder.write_ref(_REF, commit)
+        if how == "move":  # last: killed before, the file is in both places, never in none
+            _leave(paths)
 
     def _link(self, name: str, paths: Sequence[Path]) -> None:
         """Names in the shared cache that lead to the files where they lie."""
@@ -230,22 +230,25 @@ def _hardlink(path: Path, blob: Path) -> None:
         raise ModelFileError(key, path=str(path), folder=str(blob.parent), reason=reason) from error
 
 
-def _move(path: Path, blob: Path) -> None:
-    from llmchat.hub.cache import writable
-
+def _link_or_copy(path: Path, blob: Path) -> None:
+    """For a move: the content under both names, until the new ones are all there."""
     try:
-        path.rename(blob)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
+        os.link(path.resolve(), blob)
+    except OSError:  # another disk, or one without hard links
+        _copy(path, blob)
+
+
+def _leave(paths: Sequence[Path]) -> None:
+    for path in paths:
+        try:
+            path.unlink()
+        except OSError as error:
             reason = error.strerror or str(error)
             raise ModelFileError("library.cannot_move", path=str(path), reason=reason) from error
-        _copy(path, blob)
-        with writable(path):
-            path.unlink()
 
 
 _PLACERS: dict[str, Callable[[Path, Path], None]] = {
     "copy": _copy,
     "hardlink": _hardlink,
-    "move": _move,
+    "move": _link_or_copy,
 }

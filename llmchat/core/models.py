@@ -138,7 +138,7 @@ class Models:
         Raises:
             NotFound: see `resolve`. ModelFileError: it lies in another program's store.
         """
-        found = self._find(ref)
+        found = self._find_to_remove(ref)
         if found.name in self._aliases and not (anywhere and found.source == "file"):
             return removal.only_name(found.name)
         return removal.plan_removal(found, self.hub_cache, anywhere=anywhere)
@@ -185,6 +185,16 @@ class Models:
     def _find(self, ref: str, found: "Sequence[Found] | None" = None) -> "Found":
         model = self._find_in(ref, self._library().scan() if found is None else found)
         return under_own_name(ref, model, self._aliases, self._own())
+
+    def _find_to_remove(self, ref: str) -> "Found":
+        """A set of shards that is not whole can go, too: it takes its space."""
+        try:
+            return self._find(ref)
+        except NotFound:
+            parts = [one for one in self.incomplete() if one.name.casefold() == ref.casefold()]
+            if len(parts) != 1:
+                raise
+            return parts[0]
 
     def _find_in(self, ref: str, models: "Sequence[Found]") -> "Found":
         try:

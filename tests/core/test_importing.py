@@ -158,7 +158,6 @@ def test_another_disk(user, file, hub_cache, monkeypatch):
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
 
     monkeypatch.setattr("llmchat.core.importing.os.link", refuse)
-    monkeypatch.setattr(Path, "rename", refuse)
     with pytest.raises(ModelFileError) as caught:
         user.importing.import_(str(file), how="hardlink", name="mine")
     assert caught.value.key == "library.other_disk"
@@ -167,6 +166,41 @@ def test_another_disk(user, file, hub_cache, monkeypatch):
     assert Path(model.path).read_bytes() == MODEL
     assert not file.exists()
     assert not list(hub_cache.rglob("*.llmchat-part"))
+
+
+@pytest.mark.parametrize("step", ["link", "write_ref"])
+def test_a_move_that_dies_loses_nothing(user, file, monkeypatch, step):
+    """Killed before the last step, the file is still where it was, and moving it again works."""
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"llmchat.hub.cache.RepoFolder.{step}", die)
+        with pytest.raises(Killed):
+            user.importing.import_(str(file), how="move", name="mine")
+    assert file.read_bytes() == MODEL
+    assert user.importing.import_(str(file), how="move", name="mine").name == "mine"
+    assert not file.exists()
+
+
+def test_a_file_that_stays_after_a_move_is_told(user, file, monkeypatch):
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path == file:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        unlink(path, missing_ok)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", refuse)
+        with pytest.raises(ModelFileError) as caught:
+            user.importing.import_(str(file), how="move", name="mine")
+    assert caught.value.key == "library.cannot_move"
+    assert user.names() == ["mine"], "it is here, and there"
 
 
 def test_a_copy_has_settings_of_its_own(user, hub_cache):
@@ -251,6 +285,7 @@ def test_an_incomplete_set_is_told_and_not_run(user, hub_cache):
     assert (found.name, len(found.paths), found.missing) == ("o/split:Q4_0", 2, 1)
     with pytest.raises(NotFound):
         user.models.resolve("o/split:Q4_0")
+    assert user.models.plan_removal("o/split:Q4_0").freed == 2 * len(MODEL) + 1
     put(hub_cache, "o/split", "m-Q4_0-00002-of-00003.gguf", MODEL + b"2")
     assert user.names() == ["o/split:Q4_0"]
     assert user.models.incomplete() == []
