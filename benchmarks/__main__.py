@@ -21,6 +21,7 @@ from benchmarks import (
     position,
     pulling,
     sequences,
+    speculation,
     startup,
     store,
 )
@@ -44,6 +45,8 @@ def figures(home: Path, runs: int) -> dict[str, Callable[[], Figure]]:
         "sequences_1": lambda: sequences.measure(starter(), home, 1, ">= 0.97", runs),
         "sequences_4": lambda: sequences.measure(starter(), home, 4, ">= 0.95", runs),
         "sequences_8": lambda: sequences.measure(starter(), home, 8, ">= 0.95", runs),
+        "copying": lambda: speculation.measure(starter(), home, copies=True, runs=runs),
+        "guessing": lambda: speculation.measure(starter(), home, copies=False, runs=runs),
         "position": lambda: position.measure(starter(), home, runs),
         "gap": lambda: gaps.neighbour(starter(), home, runs),
         "stop_writing": lambda: gaps.stop_writing(starter(), home, runs),
