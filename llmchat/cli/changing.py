@@ -1,4 +1,4 @@
-"""`llmchat chats set` and `settings`: what belongs to a conversation, and what is in force in it."""
+"""`llmchat chats set` and `settings`: what belongs to a conversation, and what is in force."""
 
 from typing import TYPE_CHECKING
 

@@ -4,8 +4,9 @@ Owns reading, naming, filing, searching, forking, deleting, carrying in and out.
 which are `chats.py`'s. Every method is a coroutine, because the store has a thread of its own.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from llmchat.core import carrying, held
 from llmchat.core.exporting.formats import ExportKind
@@ -17,6 +18,14 @@ from llmchat.values import NOTHING_SET, ChatSettings, Conversation, Message
 Conversations = list[Conversation]
 Branch = list[Message]
 Hits = list[Hit]
+
+
+SortKey = Literal["used", "created", "title"]
+
+_SORTS: dict[str, Callable[[Conversation], tuple[bool, float | str]]] = {
+    "created": lambda one: (not one.pinned, -one.created),
+    "title": lambda one: (not one.pinned, one.title.casefold()),
+}
 
 
 class Remembered:
@@ -49,16 +58,34 @@ class Remembered:
         offset: int = 0,
         include_cli: bool = False,
         deleted: bool = False,
+        folder: str | None = None,
+        sort: SortKey = "used",
     ) -> Conversations:
-        """The ones used last come first, pinned ones before."""
-        return await self._storage.call(
+        """The ones used last come first, pinned ones before.
+
+        Args:
+            limit: how many.
+            offset: after how many.
+            include_cli: one-shot questions too.
+            deleted: those that are marked as deleted instead.
+            folder: only those of this folder.
+            sort: `created` newest first, or `title`; pinned ones before in either.
+        """
+        is_plain = folder is None and sort == "used"
+        found = await self._storage.call(
             held.listed,
             self._storage,
-            limit=limit,
-            offset=offset,
+            limit=limit if is_plain else carrying.EVERYTHING,
+            offset=offset if is_plain else 0,
             include_cli=include_cli,
             deleted=deleted,
         )
+        if is_plain:
+            return found
+        chosen = [one for one in found if folder is None or one.folder == folder]
+        if sort != "used":
+            chosen.sort(key=_SORTS[sort])
+        return chosen[offset : offset + limit]
 
     async def get(self, id_: str) -> Conversation:
         """By its id. Raises NotFound."""

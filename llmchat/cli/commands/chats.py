@@ -19,8 +19,11 @@ from llmchat.text.cleaning import clean
 from llmchat.values import Conversation, Message
 
 if TYPE_CHECKING:
+    from llmchat.core.remembering import SortKey
     from llmchat.core.runtime import Runtime
 
+
+SORTS: tuple["SortKey", ...] = ("used", "created", "title")
 
 DAY = click.DateTime(["%Y-%m-%d"])
 """A day by this machine's clock."""
@@ -31,21 +34,30 @@ DAY = click.DateTime(["%Y-%m-%d"])
 def chats(ctx: click.Context) -> None:
     """Alone: the list."""
     if ctx.invoked_subcommand is None:
-        ctx.invoke(list_chats, as_json=False, limit=50, everything=False)
+        ctx.invoke(list_chats, as_json=False, limit=50, everything=False, folder=None, sort="used")
 
 
 @chats.command("list", help=say("cli.about_chats_list"))
 @click.option("--json", "as_json", is_flag=True, help=say("cli.opt_json"))
 @click.option("--limit", type=Whole(1), default=50, help=say("cli.opt_limit"))
 @click.option("-a", "--all", "everything", is_flag=True, help=say("cli.opt_all_chats"))
-def list_chats(as_json: bool, limit: int, everything: bool) -> None:
-    """Newest first; one-shot questions only with --all."""
-    found = ask_core(lambda rt: rt.chats.list(limit=limit, include_cli=everything))
+@click.option("--folder", help=say("cli.opt_list_folder"))
+@click.option("--sort", type=click.Choice(SORTS), default="used", help=say("cli.opt_list_sort"))
+def list_chats(
+    as_json: bool, limit: int, everything: bool, folder: str | None, sort: "SortKey"
+) -> None:
+    """Pinned ones first; one-shot questions only with --all."""
+    found = ask_core(
+        lambda rt: rt.chats.list(limit=limit, include_cli=everything, folder=folder, sort=sort)
+    )
     if as_json:
         answer_json(found)
         return
-    rows = [(c.id, c.title or "-", c.settings.model or "-", ago(c.updated)) for c in found]
-    table(("ID", "TITLE", "MODEL", "UPDATED"), rows)
+    rows = [
+        (c.id, c.title or "-", c.folder or "-", c.settings.model or "-", ago(c.updated))
+        for c in found
+    ]
+    table(("ID", "TITLE", "FOLDER", "MODEL", "UPDATED"), rows)
 
 
 @chats.command("show", help=say("cli.about_chats_show"))

@@ -68,6 +68,7 @@ class ModelThenPrompt(ModelName):
     "-r", "--resume", type=ChatId(), is_flag=False, flag_value=WHICH, metavar="[CHAT]",
     help=say("cli.opt_resume"),
 )  # fmt: skip
+@click.option("--fork", is_flag=True, help=say("cli.opt_fork"))
 @click.option("--no-save", is_flag=True, help=say("cli.opt_no_save"))
 @click.option(
     "--think", type=click.Choice([*THINKING, "low", "medium", "high"]), help=say("cli.opt_think")
@@ -98,6 +99,8 @@ class Ask:
         self.model: str | None = given["model"]
         if self.model is None and words and not self.old_chat and not _is_prose(words[0]):
             self.model = words.pop(0)
+        if given["fork"] and not self.old_chat:
+            raise UsageError("cli.fork_what")
         if given["resume"] == WHICH:
             given["resume"] = pick_chat()
         self.flags = _flags(given)  # what is wrong with them is said before stdin is read
@@ -161,7 +164,7 @@ class Ask:
     async def _chat(self, runtime: "Runtime", model: str | None) -> Conversation:
         """The conversation to go on with, or a new one with this model and system prompt."""
         if self.old_chat:
-            return await old_chat(runtime, self.given["resume"])
+            return await old_chat(runtime, self.given["resume"], fork=self.given["fork"])
         if model is None:
             found = runtime.models.default()
             if found is None:
@@ -194,18 +197,26 @@ class _NoModel(Exception):
     """Nothing says which model; asking must wait until the event loop is gone."""
 
 
-async def old_chat(runtime: "Runtime", wanted: str | None) -> Conversation:
-    """The conversation of `-r`, or with `-c` the last one.
+async def old_chat(runtime: "Runtime", wanted: str | None, *, fork: bool) -> Conversation:
+    """The conversation of `-r`, or with `-c` the last one; with `fork` a new one with its words.
+
+    `wanted` may be a message's id for a fork: the new one ends there.
 
     Raises:
         NotFound: there is none.
     """
-    if wanted:
-        return await runtime.chats.find(wanted)
-    last = await runtime.chats.last()
-    if last is None:
+    chats = runtime.chats
+    try:
+        found = await chats.find(wanted) if wanted else await chats.last()
+    except NotFound:
+        if not fork or wanted is None:
+            raise
+        return await chats.fork((await chats.message(wanted.strip().upper())).id)
+    if found is None:
         raise NotFound("cli.no_chat_yet")
-    return last
+    if fork and found.active_leaf is not None:
+        return await chats.fork(found.active_leaf)
+    return found
 
 
 def _is_prose(word: str) -> bool:
@@ -240,13 +251,14 @@ def _open_screen(ask: Ask) -> int:
         raise UsageError("cli.no_save_needs_prompt")
     if ask.flags.constraint is not None:
         raise UsageError("cli.constraint_needs_prompt")
-    chat = asyncio.run(_chat_id(ask.given["resume"])) if ask.old_chat else None
+    given = ask.given
+    chat = asyncio.run(_chat_id(given["resume"], given["fork"])) if ask.old_chat else None
     model = find_or_fetch(ask.model).name if ask.model else None
     if model is None and chat is None and open_models().default() is None:
         model = pick().name
     return open_tui(conversation=chat, model=model, flags=ask.flags)
 
 
-async def _chat_id(wanted: str | None) -> str:
+async def _chat_id(wanted: str | None, fork: bool) -> str:
     async with open_runtime("run") as runtime:
-        return (await old_chat(runtime, wanted)).id
+        return (await old_chat(runtime, wanted, fork=fork)).id
