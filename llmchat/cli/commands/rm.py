@@ -34,7 +34,8 @@ def rm(models: tuple[str, ...], yes: bool, anywhere: bool, dry_run: bool) -> int
         library.carry_out(plan)
         if plan.name in settings.aliases:
             open_importing().forget(plan.name)
-        note(say("cli.rm_done", name=plan.name))
+        done = "cli.rm_forgotten" if plan.source == "name" else "cli.rm_done"
+        note(say(done, name=plan.name))
     return ExitCode.OK
 
 
