@@ -156,6 +156,25 @@ class ModelName(Kind):
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
+class AnyModelName(ModelName):
+    """A model of this disk, or one that a short name stands for."""
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Names of the models on this disk, then short names."""
+        from llmchat.cli.parts import open_models
+
+        here = super().shell_complete(ctx, param, incomplete)
+        try:
+            short = open_models().shortnames
+        except LlmchatError:
+            return here
+        known = {item.value for item in here}
+        fresh = [name for name in short if name.startswith(incomplete) and name not in known]
+        return [*here, *(CompletionItem(name) for name in fresh)]
+
+
 class PresetName(Kind):
     """A preset: the name of its file."""
 

@@ -59,6 +59,18 @@ def test_pages_and_names(hub: Hub):
     assert run("search", "other", "--page", "9").returncode == 3
 
 
+def test_without_words_the_short_names_and_no_hub():
+    done = run("search")  # HF_ENDPOINT points at a closed port
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[1].split()[0] == "smollm2:135m"
+    assert "pull NAME" in done.stderr
+    rows = json.loads(run("search", "--json").stdout)
+    assert {"name": "qwen3:8b", "repo": "Qwen/Qwen3-8B-GGUF", "variant": "Q4_K_M",
+            "here": False} in rows  # fmt: skip
+    assert run("search", "-q").stdout.split() == [row["name"] for row in rows]
+    assert run("search", "--card").returncode == 2
+
+
 def test_nothing_found_is_code_3(hub: Hub):
     done = run("search", "zzz", "zzz")
     assert (done.returncode, done.stdout) == (3, "")

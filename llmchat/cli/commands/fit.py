@@ -7,7 +7,7 @@ from llmchat.cli.discovering import fit_words, offers_of, show_offers
 from llmchat.cli.measured import measured_words, speed_of
 from llmchat.cli.options import fit_options, settings_of
 from llmchat.cli.output import answer, answer_json
-from llmchat.cli.parameters import ModelName
+from llmchat.cli.parameters import AnyModelName
 from llmchat.cli.parts import open_discovery, open_fits, open_models
 from llmchat.core.fitting import Fit
 from llmchat.errors import ExitCode, NotFound, UsageError
@@ -16,7 +16,7 @@ from llmchat.values import ModelFile, Wants
 
 
 @click.command(help=say("cli.help_fit"))
-@click.argument("ref", type=ModelName(), metavar="REF")
+@click.argument("ref", type=AnyModelName(), metavar="REF")
 @fit_options
 @click.option("--revision", default="", metavar="REV", help=say("cli.opt_revision"))
 @click.option("--json", "as_json", is_flag=True, help=say("cli.opt_json"))

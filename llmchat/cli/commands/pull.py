@@ -7,7 +7,7 @@ from llmchat.cli.amounts import size
 from llmchat.cli.failures import explain
 from llmchat.cli.fetching import fetch, look_up, say_plan
 from llmchat.cli.output import answer, answer_json, note, table
-from llmchat.cli.parameters import ModelName, Rate
+from llmchat.cli.parameters import AnyModelName, Rate
 from llmchat.cli.parts import open_downloads
 from llmchat.core.downloads import DownloadPlan
 from llmchat.errors import ExitCode, Interrupted, LlmchatError
@@ -15,7 +15,7 @@ from llmchat.text import say
 
 
 @click.command(help=say("cli.help_pull"))
-@click.argument("refs", nargs=-1, required=True, type=ModelName(), metavar="REF...")
+@click.argument("refs", nargs=-1, required=True, type=AnyModelName(), metavar="REF...")
 @click.option("-q", "--quant", metavar="LABEL", help=say("cli.opt_quant"))
 @click.option("--revision", default="", metavar="REV", help=say("cli.opt_revision"))
 @click.option("--no-mmproj", is_flag=True, help=say("cli.opt_no_mmproj"))
