@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks import (
+    constrained,
     disk,
     first_key,
     gaps,
@@ -55,6 +56,7 @@ def figures(home: Path, runs: int) -> dict[str, Callable[[], Figure]]:
         "second_turn": lambda: memory.second_turn(starter(), home, runs),
         "alternatives": lambda: memory.alternatives(starter(), home, runs),
         "restart": lambda: disk.after_restart(starter(), home, runs),
+        "constrained": lambda: constrained.measure(starter(), home, runs),
         "store_search": store.search,
         "store_open": store.open_long,
         "store_memory": store.memory,
