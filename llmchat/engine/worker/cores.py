@@ -17,6 +17,11 @@ def physical_cores() -> int:
     return max(1, min(len(cores), _quota(len(cores))))
 
 
+def logical_cores() -> int:
+    """What this process may run on at once, hyper-threads counted; at least 1."""
+    return max(1, len(_allowed()))
+
+
 def _allowed() -> set[int]:
     if hasattr(os, "sched_getaffinity"):
         return set(os.sched_getaffinity(0))

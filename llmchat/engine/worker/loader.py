@@ -170,7 +170,7 @@ def native_context(params: ContextParams) -> Pointer:
     native.n_ubatch = min(params.n_ubatch, params.n_batch)
     native.n_seq_max = params.n_seq_max
     # One sampled row a sequence: without this the logits of a whole batch are reserved (96 MiB).
-    native.n_outputs_max = 0 if params.embeddings else min(params.n_seq_max, params.n_batch)
+    native.n_outputs_max = 0 if params.embeddings else params.n_seq_max
     native.n_threads = native.n_threads_batch = params.n_threads
     native.type_k, native.type_v = TYPES[params.cache_type_k], TYPES[params.cache_type_v]
     native.flash_attn_type = FLASH[params.flash_attn]

@@ -25,6 +25,7 @@ from llmchat.engine.protocol import (
 from llmchat.engine.settling import settle
 from llmchat.engine.worker import circumstances, fit
 from llmchat.engine.worker.adapters import Adapters
+from llmchat.engine.worker.bounds import bounded
 from llmchat.engine.worker.capi import Context, Pointer, model_description, model_text
 from llmchat.engine.worker.chat.parse import ReplyParser
 from llmchat.engine.worker.chat.template import ChatTemplate, Segment
@@ -85,6 +86,7 @@ def open_everything(
     Raises:
         EngineError: the header's or llama.cpp's reason, or that it was told to stop.
     """
+    wants = bounded(wants)
     progress(Loading(fraction=0.0, stage="plan"))
     try:
         # Some headers end the process inside llama.cpp, where nothing can be said about them.
