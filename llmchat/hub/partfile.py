@@ -148,7 +148,7 @@ class PartFile:
         if self._journal is None:
             return
         with writable(self._path):
-            os.fdatasync(self.descriptor)
+            os.fsync(self.descriptor)
             with self._lock:
                 self._durable = front
                 write_journal(self._journal, self._spans, front)
