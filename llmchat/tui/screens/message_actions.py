@@ -109,6 +109,7 @@ class MessageActions(ChatBase):
     async def _fork(self, message: Message) -> None:
         rt = await self.runtime()
         await self.open(await rt.chats.fork(message.id))
+        self.composer.focus()
         self.tell(say("tui.forked"))
 
     async def _sibling(self, message: Message, by: int) -> None:

@@ -6,6 +6,7 @@ from msgspec.structs import replace
 from textual import work
 
 from llmchat.text import say
+from llmchat.text.cleaning import clean_line
 from llmchat.tui.screens.chat_base import ChatBase
 from llmchat.tui.told import told
 from llmchat.values import ChatSettings
@@ -66,6 +67,7 @@ class SettingsActions(ChatBase):
             kind, name, _ = found[place - 1]
             chosen = {kind: name}
         await self.configure(replace(self.settings, **chosen))
+        self.tell(clean_line(choices[place][0], 60))
         await self.refresh_settings()
 
     async def refresh_settings(self) -> None:

@@ -1,0 +1,142 @@
+"""Attachments, the question what to leave out, summing up, personas: over the real Runtime."""
+
+from pathlib import Path
+
+import pytest
+from textual.widgets import OptionList
+
+from llmchat.tui.screens.dialogs import ChoiceScreen
+from llmchat.tui.screens.file_picker import FilePicker
+from llmchat.tui.widgets.chips import Chips
+from llmchat.tui.widgets.composer import pasted_path
+from tests.engine.conftest import nothing_left
+from tests.tui.conftest import ready, until
+from tests.tui.test_real_runtime import open_app, say, texts
+
+__all__ = ["nothing_left", "open_app"]
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("remember the milk")
+    (folder / "code.py").write_text("x = 1")
+    (folder / "i.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(9))
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def shown(chat) -> list[str]:
+    return [part.meta["name"] for part in chat.attached]
+
+
+async def test_a_file_is_chosen_shown_sent_and_kept_by_an_edit(open_app, files):
+    async with open_app("rate=0;say=Milk.").run_test(size=(100, 30)) as pilot:
+        await ready(pilot)
+        chat = pilot.app.chat
+        await pilot.press("@")
+        await until(pilot, lambda: isinstance(pilot.app.screen, FilePicker), "the picker")
+        found = pilot.app.screen.query_one(OptionList)
+        await until(pilot, lambda: found.option_count == 3, "the files")
+        await pilot.press(*"notes")
+        await until(pilot, lambda: found.option_count == 1)
+        await pilot.press("enter")
+        await until(pilot, lambda: shown(chat) == ["notes.txt"])
+        assert chat.composer.text == ""
+        assert chat.query_one(Chips).has_class("-shown")
+        await say(pilot, "what?")
+        await until(pilot, lambda: texts(chat) == ["what?", "Milk."])
+        assert shown(chat) == []
+        question = chat.transcript.messages[0]
+        assert [part.kind for part in question.parts] == ["file", "text"]
+        chat.transcript.view(question.id).focus()
+        await pilot.press("e")
+        await until(pilot, lambda: shown(chat) == ["notes.txt"])
+        await say(pilot, "what then?")
+        await until(pilot, lambda: texts(chat) == ["what then?", "Milk."])
+        assert [part.kind for part in chat.transcript.messages[0].parts] == ["file", "text"]
+        assert shown(chat) == []
+
+
+async def test_paths_by_command_and_by_paste_and_taking_them_off(open_app, files):
+    async with open_app("rate=0").run_test(size=(100, 30)) as pilot:
+        await ready(pilot)
+        chat = pilot.app.chat
+        await say(pilot, "/attach *.py")
+        await until(pilot, lambda: shown(chat) == ["code.py"])
+        await say(pilot, "/attach i.png")
+        await until(pilot, lambda: shown(chat) == ["code.py", "i.png"])
+        await say(pilot, "look")  # refused: the words and the files are back
+        await until(pilot, lambda: chat.composer.text == "look")
+        assert shown(chat) == ["code.py", "i.png"]
+        chat.composer.replace_text("")
+        await pilot.press("backspace")
+        await until(pilot, lambda: shown(chat) == ["code.py"])
+        await say(pilot, "/nothing of ours")
+        await until(pilot, lambda: len(texts(chat)) == 2)
+        assert texts(chat)[0] == "/nothing of ours"
+
+
+def test_a_pasted_path(files, monkeypatch):
+    path = files / "with space.txt"
+    path.write_text("x")
+    for text in (str(path), f"'{path}'", f"file://{files}/with%20space.txt\n"):
+        assert pasted_path(text) == str(path)
+    assert pasted_path(str(path).replace(" ", "\\ ")) == str(path)
+    for text in ("notes.txt", "words", "", str(files), f"{path}\nmore", "/no/such/file"):
+        assert pasted_path(text) is None
+
+
+async def test_what_to_leave_out_is_asked_and_the_answer_stays_visible(open_app, places):
+    places.config.mkdir(parents=True, exist_ok=True)
+    places.config_file.write_text('[chat]\ncontext_policy = "ask"\n')
+    async with open_app("rate=0;n_ctx=100;say=ok").run_test(size=(100, 30)) as pilot:
+        await ready(pilot)
+        chat = pilot.app.chat
+        for number in range(4):
+            await say(pilot, f"{number} " + "word " * 12)
+            await until(pilot, lambda n=number: texts(chat)[2 * n + 1 :] == ["ok"])
+        await say(pilot, "the last " + "word " * 20)
+        await until(pilot, lambda: isinstance(pilot.app.screen, ChoiceScreen), "the question")
+        await pilot.press("enter")
+        await until(pilot, lambda: texts(chat)[-1] == "ok" and len(texts(chat)) == 10)
+        last = chat.transcript.messages[-1]
+        await until(pilot, lambda: chat.transcript.view(last.id).has_class("-noticed"))
+
+
+async def test_summing_up_and_back(open_app):
+    async with open_app("rate=0;say=In short.").run_test(size=(100, 30)) as pilot:
+        await ready(pilot)
+        chat = pilot.app.chat
+        for number in range(3):
+            await say(pilot, f"question {number}")
+            await until(pilot, lambda n=number: len(texts(chat)) == 2 * n + 2)
+            await until(pilot, lambda: not chat.answering)
+        before = texts(chat)
+        await say(pilot, "/compact")
+        await until(pilot, lambda: texts(chat)[:1] == ["In short."])
+        assert texts(chat)[1:] == before[2:]
+        await until(pilot, lambda: not chat.answering)
+        summary = chat.transcript.messages[0]
+        chat.transcript.view(summary.id).focus()
+        await pilot.press("e")  # a summary is not changed
+        assert chat.editing is None
+        await pilot.press("left_square_bracket")
+        await until(pilot, lambda: texts(chat) == before)
+
+
+async def test_a_persona_is_chosen(open_app, places):
+    places.personas.mkdir(parents=True)
+    (places.personas / "pirate.toml").write_text('about = "Arr"\nsystem = "Be a pirate."\n')
+    async with open_app("rate=0").run_test(size=(100, 30)) as pilot:
+        await ready(pilot)
+        chat = pilot.app.chat
+        await pilot.press("f7")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ChoiceScreen), "the choice")
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: chat.settings.persona == "pirate")
+        await say(pilot, "hello")
+        await until(pilot, lambda: len(texts(chat)) == 2 and not chat.answering)
+        made = chat.transcript.messages[-1].generation
+        assert made.settings["system"].source == "persona"
