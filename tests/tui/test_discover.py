@@ -70,7 +70,9 @@ async def discover(pilot, words: str) -> DiscoverScreen:
     await until(pilot, lambda: isinstance(pilot.app.screen, ModelSwitcher))
     await pilot.press(*words, "tab")
     await until(pilot, lambda: isinstance(pilot.app.screen, DiscoverScreen))
-    return pilot.app.screen
+    screen = pilot.app.screen
+    assert isinstance(screen, DiscoverScreen)
+    return screen
 
 
 async def test_words_a_repository_a_variant_and_its_model_answers(open_app, hub: Hub):
