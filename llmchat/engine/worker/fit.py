@@ -77,12 +77,14 @@ def _gib(size: int) -> str:
     return f"{size / 2**30:.1f} GiB"
 
 
-def memory_kind(model: Pointer, swa_full: bool) -> Kind:
-    """What a prefix of this model can be reused for."""
+def memory_kind(model: Pointer, swa_full: bool, *, cuts: bool = True) -> Kind:
+    """What a prefix of this model can be reused for; `cuts` is what its memory says itself."""
     recurrent = bool(lib.llama_model_is_recurrent(model))
     hybrid = bool(lib.llama_model_is_hybrid(model))
     n_swa = 0 if swa_full else int(lib.llama_model_n_swa(model))
-    return Kind(n_swa=n_swa, whole_only=recurrent or hybrid, cells=hybrid or not recurrent)
+    return Kind(
+        n_swa=n_swa, whole_only=recurrent or hybrid or not cuts, cells=hybrid or not recurrent
+    )
 
 
 def decide(paths: Sequence[str], wants: Wants, log: LogRing) -> Decision:

@@ -202,14 +202,19 @@ class Loaded:
         self.model = model
         self.context = context
         self.vocab = vocab
+        self.cuts = True
+        """Whether its memory can take back a sequence's last tokens; known after `warm_up`."""
 
     def warm_up(self) -> None:
-        """Compute one token, so that the first reply does not wait for pages and kernels."""
+        """Compute two tokens, so that the first reply does not wait for pages and kernels."""
         batch = self.context.batch
         batch.clear()
-        batch.add([max(0, self.vocab.bos)], 0, 0, output=True)
+        batch.add([max(0, self.vocab.bos)] * 2, 0, 0, output=True)
         self.context.decode()
         self.context.synchronize()
+        # Not by the architecture's name: llama.cpp asks its memories in the same way
+        # (common_context_can_seq_rm of common/common.cpp).
+        self.cuts = self.context.seq_rm(0, 1, -1)
         self.context.clear_memory()
         batch.clear()
 

@@ -123,7 +123,7 @@ def open_everything(
     except LlmchatError:
         loaded.close()
         raise
-    kind = fit.memory_kind(pointer, decision.context.swa_full)
+    kind = fit.memory_kind(pointer, decision.context.swa_full, cuts=loaded.cuts)
     belongs_to = circumstances.of(
         pointer,
         context,

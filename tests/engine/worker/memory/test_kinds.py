@@ -165,6 +165,11 @@ def driver(path: Path) -> Iterator[Driver]:
     driver.close()
 
 
+def test_the_memory_says_itself_whether_it_can_be_cut(driver: Driver, path: Path):
+    assert driver.backend._opened is not None
+    assert driver.backend._opened.loaded.cuts == (path.stem not in STATEFUL)
+
+
 def chat(driver: Driver, *turns: str, n: int = 8) -> Asked:
     roles = ["system", *["user", "assistant"] * len(turns)]
     messages = tuple(
