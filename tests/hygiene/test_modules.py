@@ -36,6 +36,7 @@ CATCHERS = {
     "llmchat/cli/main.py",  # the command line's one place
     "llmchat/engine/shell/inference.py",  # the worker's loop: around it
     "llmchat/engine/worker/loop.py",  # and inside it, so that one request's failure is its own
+    "llmchat/engine/worker/vectors/backend.py",  # the same for a model of vectors
     "llmchat/tui/app.py",  # the app's worker-error handler
 }
 
