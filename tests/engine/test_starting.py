@@ -109,6 +109,16 @@ def test_deaths_are_counted_once_a_process_and_forgotten_after_a_minute(
     assert registry.deaths("n") == []
 
 
+def test_deaths_count_for_the_model_whichever_of_its_workers_died(tmp_path: Path):
+    registry = Registry(tmp_path)
+    for slot, pid in (("", 1), (".2", 2), (".3", 3)):
+        registry.note_death(f"name{slot}", pid, "SIGSEGV")
+    assert registry.keeps_dying("name")
+    assert registry.keeps_dying("name.2")
+    registry.forget_deaths("name")
+    assert not registry.keeps_dying("name.3")
+
+
 def test_a_lock_is_held_by_one_and_its_file_stays(tmp_path: Path):
     registry = Registry(tmp_path)
     with registry.lock("n") as first:

@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -233,3 +234,22 @@ async def test_a_closed_session_answers_nobody(session: Session):
         await session.count(RawText(text="x"))
     with pytest.raises(EngineError):
         await events(session, chat("x"))
+
+
+NETWORK = ("tcp", "tcp6", "udp", "udp6", "raw")
+
+
+async def test_a_worker_opens_no_network_socket(session: Session, kind: str):
+    await events(session, chat("hello", max_tokens=4))
+    process = Path(f"/proc/{(await session.status()).pid}")
+    links = [str(path.readlink()) for path in process.joinpath("fd").iterdir()]
+    ours = {link.removeprefix("socket:[").rstrip("]") for link in links if "socket" in link}
+    listed = [
+        line.split()
+        for table in NETWORK
+        for line in process.joinpath("net", table).read_text().splitlines()[1:]
+    ]
+    # The address is hexadecimal, the inode the tenth field: 0100007F is 127.0.0.1.
+    addresses = {row[1].split(":")[0] for row in listed if len(row) > 9 and row[9] in ours}
+    assert ours
+    assert addresses == ({"0100007F"} if kind.endswith("tcp") else set())
