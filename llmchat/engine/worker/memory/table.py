@@ -320,7 +320,7 @@ class SequenceTable:
         self.forget(slot)
 
     def _alone(self, slot: Slot) -> int:
-        """How many of its tokens could not be had from elsewhere."""
+        """How many of its tokens could not be had from elsewhere as fast: a disk does not count."""
         self._index()
         others = 0
         for common, other in self._trie.matches(slot.tokens):
@@ -328,7 +328,8 @@ class SequenceTable:
                 break
             if other is not slot:
                 others = max(others, self._reach(other, common))
-        on_shelves = [shelf.find(slot.tokens) for shelf in self.shelves]
+        in_ram = [shelf for shelf in self.shelves if shelf.origin == "memory"]
+        on_shelves = [shelf.find(slot.tokens) for shelf in in_ram]
         return len(slot.tokens) - max([others, *on_shelves])
 
     def _shelve(self, slot: Slot) -> None:

@@ -173,6 +173,17 @@ def test_leaving_writes_what_is_warm_and_what_is_parked(bench: Bench):
     assert bench.on_disk() == [600, 700]
 
 
+def test_what_is_on_the_disk_is_parked_in_ram_all_the_same(bench: Bench):
+    slot = bench.hold(1, 600)
+    bench.later(QUIET)
+    assert bench.on_disk() == [600]
+    bench.table.park(slot)
+    assert len(bench.parked) == 1
+    back = bench.table.open(list(conversation(1, 650)))
+    assert back is not None
+    assert (len(back.tokens), back.from_disk) == (600, 0)
+
+
 def test_leaving_has_an_end(bench: Bench):
     for seed in range(4):
         bench.hold(seed, 600, f"tag{seed}")
