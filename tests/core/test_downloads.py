@@ -79,6 +79,32 @@ def test_huggingface_hub_finds_what_we_pulled(hub, site):
     assert try_to_load_from_cache(REPO, FILE, cache_dir=site.cache) == model.path
 
 
+def test_its_scan_does_not_complain_of_what_is_half_here_or_gone(hub, site):
+    from huggingface_hub import scan_cache_dir
+
+    hub.put(REPO, {FILE: gguf_bytes(500_000)})
+    hub.cdn_faults.append(Fault(at=(200_000, site.stop.set), cut=200_001))
+    with pytest.raises(Interrupted):
+        site.pull()
+    assert scan_cache_dir(site.cache).warnings == []
+    site.stop.clear()
+    site.pull()
+    assert scan_cache_dir(site.cache).warnings == []
+    site.models.remove(REF)
+    assert scan_cache_dir(site.cache).warnings == []
+
+
+def test_a_plan_can_be_stopped_while_the_hub_is_silent(hub, site):
+    hub.put(REPO, {FILE: gguf_bytes(100)})
+    hub.hub_faults += [Fault(cut=0, end="stall")] * 2
+    stopper = threading.Timer(0.2, site.stop.set)
+    stopper.start()
+    with pytest.raises(Interrupted):
+        site.downloads.plan(REF, stop=site.stop)
+    stopper.join()
+    assert len(hub.requests) == 1, "it was not asked again"
+
+
 def test_a_second_pull_fetches_nothing(hub, site):
     hub.put(REPO, {FILE: gguf_bytes(100_000)})
     first = site.pull()

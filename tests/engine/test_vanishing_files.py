@@ -39,6 +39,7 @@ async def test_a_file_that_shrinks_under_the_worker_ends_the_worker_alone(
     await session.aclose()
 
 
+@pytest.mark.torture
 async def test_a_file_that_is_deleted_under_the_worker_is_no_matter(
     make_engine: MakeEngine, starter: Path, tmp_path: Path
 ):
