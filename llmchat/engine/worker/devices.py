@@ -6,7 +6,6 @@ value, so placement is tested on recorded ones.
 
 import ctypes
 from functools import cache
-from pathlib import Path
 from typing import Any, Final
 
 from llama_cpp import llama_cpp as lib
@@ -14,6 +13,7 @@ from msgspec import Struct
 
 from llmchat.engine.protocol import Device
 from llmchat.engine.worker.capi import Pointer
+from llmchat.engine.worker.ram import free_ram
 
 _KINDS: Final = ("cpu", "gpu", "igpu", "accel")
 """`enum ggml_backend_dev_type`; what comes later counts as an accelerator."""
@@ -68,43 +68,6 @@ def find_devices() -> tuple[Found, ...]:
         )
         found.append(Found(device, int(handle)))
     return tuple(found)
-
-
-def free_ram() -> int:
-    """Bytes of RAM that may be taken: the kernel's MemAvailable, within the cgroup's limit."""
-    limits = [_mem_available(), _cgroup_left()]
-    return min((limit for limit in limits if limit is not None), default=0)
-
-
-def _mem_available() -> int | None:
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        return None
-    return None
-
-
-def _cgroup_left() -> int | None:
-    """What the cgroup has left (version 2: `memory.max` less `memory.current`), None unlimited."""
-    folder = Path("/sys/fs/cgroup")
-    try:
-        limit = (folder / "memory.max").read_text().strip()
-        used = int((folder / "memory.current").read_text())
-        inactive = _inactive_files(folder / "memory.stat")
-        return None if limit == "max" else max(0, int(limit) - used + inactive)
-    except (OSError, ValueError):
-        return None
-
-
-def _inactive_files(stat: Path) -> int:
-    """Cached file pages count as used, and are given back when needed."""
-    for line in stat.read_text().splitlines():
-        name, _, value = line.partition(" ")
-        if name == "inactive_file":
-            return int(value)
-    return 0
 
 
 def device_of_buffer(buffer_type: int) -> str:

@@ -29,10 +29,11 @@ from llmchat.engine.worker.bounds import bounded
 from llmchat.engine.worker.capi import Context, Pointer, model_description, model_text
 from llmchat.engine.worker.chat.parse import ReplyParser
 from llmchat.engine.worker.chat.template import ChatTemplate, Segment
-from llmchat.engine.worker.devices import find_devices, free_ram
+from llmchat.engine.worker.devices import find_devices
 from llmchat.engine.worker.loader import Loaded, open_context, open_model
 from llmchat.engine.worker.log import LogRing
 from llmchat.engine.worker.memory import Kind, Parked, SequenceTable, budget
+from llmchat.engine.worker.ram import free_ram
 from llmchat.engine.worker.reply import Parser, PlainParser
 from llmchat.engine.worker.sampling import model_sampling
 from llmchat.engine.worker.vocab import Vocab

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Final
 
 from llmchat.engine.disk import Folder, Shelf, Writer
-from llmchat.engine.worker.devices import free_ram
 from llmchat.engine.worker.memory import Kept, Parked, SequenceTable, Slot
 from llmchat.engine.worker.memory.saved import Saved, usable
 from llmchat.engine.worker.opening import Opened
+from llmchat.engine.worker.ram import free_ram
 from llmchat.errors import ConfigError
 
 QUIET: Final = 30.0

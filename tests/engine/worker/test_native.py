@@ -14,11 +14,12 @@ from llmchat.engine.placing import Sizes
 from llmchat.engine.protocol import Facts, Loading, Plan
 from llmchat.engine.worker import sizes
 from llmchat.engine.worker.capi import ABORTED, OK, Batch, CApiError, Context
-from llmchat.engine.worker.devices import find_devices, free_ram
+from llmchat.engine.worker.devices import find_devices
 from llmchat.engine.worker.loader import ContextParams, ModelParams, open_context, open_model
 from llmchat.engine.worker.log import Level, LogRing
 from llmchat.engine.worker.loop import LlamaBackend
 from llmchat.engine.worker.measure import Meter
+from llmchat.engine.worker.ram import free_ram
 from llmchat.errors import EngineError
 from llmchat.values import ModelFile, Wants
 from tests.engine.worker.driver import Driver
@@ -142,7 +143,7 @@ def test_an_implausible_breakdown_is_not_believed():
 @pytest.mark.model
 def test_a_context_that_ram_cannot_hold_is_refused_with_numbers(starter: Path):
     with pytest.raises(EngineError) as caught:
-        Driver(starter, Wants(n_ctx=20_000_000))
+        Driver(starter, Wants(n_ctx=10_000_000))
     assert caught.value.key == "engine.does_not_fit"
 
 
