@@ -139,7 +139,35 @@ def full_text_search(db: Database) -> None:
     )
 
 
-STEPS: tuple[Step, ...] = (tree_of_messages, full_text_search)
+def file_names_in_search(db: Database) -> None:
+    """What is attached is found by its name too."""
+    attached = """FROM message_text JOIN message USING (seq)
+        WHERE status <> 'streaming' AND EXISTS (
+            SELECT 1 FROM part WHERE part.message = seq AND kind IN ('file', 'image')
+        )"""
+    db.write(
+        "INSERT INTO message_fts (message_fts, rowid, text)"
+        f" SELECT 'delete', seq, message_text.text {attached}"
+    )
+    db.write("DROP VIEW message_text")
+    db.write(
+        """CREATE VIEW message_text (seq, text) AS
+            SELECT seq, (
+                SELECT group_concat(text, char(10)) FROM (
+                    SELECT CASE
+                        WHEN kind = 'text' THEN text
+                        WHEN NOT json_valid(meta) THEN text
+                        ELSE coalesce(json_extract(meta, '$.name') || char(10), '') || text
+                    END AS text FROM part
+                    WHERE part.message = message.seq AND kind IN ('text', 'file', 'image')
+                    ORDER BY position
+                )
+            ) FROM message"""
+    )
+    db.write(f"INSERT INTO message_fts (rowid, text) SELECT seq, message_text.text {attached}")
+
+
+STEPS: tuple[Step, ...] = (tree_of_messages, full_text_search, file_names_in_search)
 """In the order they are applied. Append only."""
 
 _LEDGER = "CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY, applied REAL NOT NULL)"
