@@ -132,6 +132,7 @@ def test_the_model_switcher(snap_compare, make_app, talks, runtime, size):
     async def show(pilot, chat):
         await pilot.press("ctrl+o")
         await until(pilot, lambda: pilot.app.screen.query("ModelList"))
+        pilot.app.screen.query_one("Input").cursor_blink = False
         await until(pilot, lambda: pilot.app.screen.query_one("ModelList").option_count == 2)
 
     assert snap_compare(make_app(), terminal_size=size, run_before=before(show))
