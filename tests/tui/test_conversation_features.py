@@ -31,6 +31,14 @@ def shown(chat) -> list[str]:
     return [part.meta["name"] for part in chat.attached]
 
 
+async def answered(pilot, words: str) -> None:
+    """Say something, and wait for the end of the reply."""
+    chat = pilot.app.chat
+    count = len(texts(chat))
+    await say(pilot, words)
+    await until(pilot, lambda: len(texts(chat)) == count + 2 and not chat.answering)
+
+
 async def test_a_file_is_chosen_shown_sent_and_kept_by_an_edit(open_app, files):
     async with open_app("rate=0;say=Milk.").run_test(size=(100, 30)) as pilot:
         await ready(pilot)
@@ -95,8 +103,7 @@ async def test_what_to_leave_out_is_asked_and_the_answer_stays_visible(open_app,
         await ready(pilot)
         chat = pilot.app.chat
         for number in range(4):
-            await say(pilot, f"{number} " + "word " * 12)
-            await until(pilot, lambda n=number: texts(chat)[2 * n + 1 :] == ["ok"])
+            await answered(pilot, f"{number} " + "word " * 12)
         await say(pilot, "the last " + "word " * 20)
         await until(pilot, lambda: isinstance(pilot.app.screen, ChoiceScreen), "the question")
         await pilot.press("enter")
@@ -110,9 +117,7 @@ async def test_summing_up_and_back(open_app):
         await ready(pilot)
         chat = pilot.app.chat
         for number in range(3):
-            await say(pilot, f"question {number}")
-            await until(pilot, lambda n=number: len(texts(chat)) == 2 * n + 2)
-            await until(pilot, lambda: not chat.answering)
+            await answered(pilot, f"question {number}")
         before = texts(chat)
         await say(pilot, "/compact")
         await until(pilot, lambda: texts(chat)[:1] == ["In short."])
