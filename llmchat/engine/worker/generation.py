@@ -289,7 +289,7 @@ class Generation:
         before = self._governor.n
         threads = self._governor.observe(seconds, cpu, time.monotonic())
         if threads != before:
-            self.context.set_threads(threads, self._governor.most)
+            self.context.set_threads(threads, threads)
 
     def _make_room(self, replies: list[Reply]) -> None:
         """The pool is full: idle prefixes go first, then the youngest reply gives way."""

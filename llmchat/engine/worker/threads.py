@@ -20,6 +20,8 @@ class ThreadGovernor:
 
     WINDOW: Final = 8
     """Steps that are judged together."""
+    LONG: Final = 0.5
+    """Seconds after which fewer steps will do."""
     STOLEN: Final = 0.3
     """Cores, out of all that the threads should have had, that count as taken by others."""
     HELPS: Final = 0.95
@@ -45,7 +47,8 @@ class ThreadGovernor:
             return 1
         self._seconds.append(seconds)
         self._cpu += cpu
-        if len(self._seconds) == self.WINDOW:
+        steps = len(self._seconds)
+        if steps == self.WINDOW or (steps > 1 and sum(self._seconds) >= self.LONG):
             self._judge(now)
         return self.n
 

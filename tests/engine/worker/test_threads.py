@@ -54,6 +54,13 @@ def test_a_neighbour_that_was_there_before_does_not_cost_five_times():
     assert governor.n == 1
 
 
+def test_slow_steps_are_judged_sooner():
+    governor, machine = ThreadGovernor(2), Machine(2, work=0.4)
+    machine.neighbours = 1
+    run(governor, machine, 2)
+    assert governor.n == 1
+
+
 def test_all_threads_come_back_when_the_neighbour_has_gone():
     governor, machine = ThreadGovernor(2), Machine(2)
     run(governor, machine, 100)
@@ -100,6 +107,6 @@ def test_one_thread_stays_and_forgetting_begins_anew():
     governor = ThreadGovernor(2)
     for _ in range(5):
         for _ in range(ThreadGovernor.WINDOW - 1):
-            governor.observe(0.1, 0.1, 1.0)
+            governor.observe(0.05, 0.05, 1.0)
         governor.forget()
     assert governor.n == 2
