@@ -2,8 +2,8 @@
 
 Owns the listening socket, the file that leads to it, and the challenge of the TCP kind. `NAME.sock`
 is a socket, or, for TCP, a private file with the port and a key. Another program that has got the
-port of a dead worker learns nothing: the worker proves first that it knows the key, then the client does,
-each with an HMAC over fresh random bytes of both; no request is sent before.
+port of a dead worker learns nothing: the worker proves first that it knows the key, then the client
+does, each with an HMAC over fresh random bytes of both; no request is sent before.
 
     client: 32 random bytes
     worker: 32 random bytes, HMAC-SHA256(key, "worker" + the client's + its own)

@@ -11,12 +11,11 @@ from msgspec import Struct
 from llmchat.engine.placing import (
     GPU,
     Impossible,
-    N_SEQ_MAX,
-    N_SEQ_MAX_STATEFUL,
     Model,
     Placed,
     Sizes,
     Try,
+    batches,
     contexts,
     place,
 )
@@ -185,15 +184,12 @@ def model_params(
 
 def context_params(choice: Try, wants: Wants, model: Model) -> ContextParams:
     """What the context gets for a try."""
-    pool = choice.n_ctx * choice.pool
-    on_gpu = choice.n_gpu_layers > 0
-    n_batch = max(32, min(wants.n_batch or (2048 if on_gpu else 512), pool))
-    n_seq_max = N_SEQ_MAX_STATEFUL if model.stateful else N_SEQ_MAX
+    sizes = batches(choice, wants, model)
     return ContextParams(
-        n_ctx=pool,
-        n_seq_max=n_seq_max,
-        n_batch=n_batch,
-        n_ubatch=max(32, min(wants.n_ubatch or 512, n_batch)),
+        n_ctx=choice.n_ctx * choice.pool,
+        n_seq_max=sizes.n_seq_max,
+        n_batch=sizes.n_batch,
+        n_ubatch=sizes.n_ubatch,
         n_threads=max(1, min(wants.n_threads or physical_cores(), 512)),
         cache_type_k=wants.cache_type_k or choice.cache_type,
         cache_type_v=wants.cache_type_v or choice.cache_type,

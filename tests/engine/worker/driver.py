@@ -74,7 +74,7 @@ class Driver:
         wants: Wants,
         *,
         kv: Path | None = None,
-        backend: Any = None,  # noqa: ANN401 - any Backend, with its own attributes
+        backend: Any = None,
     ) -> None:
         """`kv`: a folder for saved states; `backend`: another than the one that writes."""
         self.backend = backend or LlamaBackend(str(kv) if kv is not None else "")
