@@ -14,8 +14,11 @@ dev: ## the same, with the tools of the tests
 chat: ## set up, pull the starter, open the chat (./start takes a prompt as well)
 	@./start
 
+# Many tests wait for processes and deadlines: two at a time keep two cores busy.
+JOBS ?= 2
+
 test: dev lint types imports ## set up and run every check that CI runs
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS)
 
 check: lint types imports unit ## the quick loop before a commit
 

@@ -4,6 +4,7 @@ Refuses when there is no terminal to draw on: one sentence, exit code 2, no esca
 """
 
 import gc
+import os
 
 from llmchat.cli.guardian import stand_guard
 from llmchat.cli.terminal import require_terminal
@@ -21,6 +22,8 @@ def open_tui(
         UsageError: stdin, stdout or stderr is no terminal, or one that cannot be drawn on.
     """
     require_terminal()
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)  # exported, Textual would trust them over a resized terminal
     stand_guard()  # before Textual is imported: the parent stays small and harmless
     gc.disable()  # a tenth of the way to the first key; the chat enables it once it is open
     from llmchat.tui.app import run_tui

@@ -1,5 +1,6 @@
 """Model files that nobody should trust, through the program (security plan C1, C5, C6)."""
 
+import io
 import json
 import os
 import struct
@@ -99,8 +100,9 @@ NOT_GGUF = {
 
 
 @pytest.mark.parametrize("word", ["run", "show", "import"])
-def test_what_is_no_gguf_is_a_clear_error(tmp_path: Path, word: str, capsys):
+def test_what_is_no_gguf_is_a_clear_error(tmp_path: Path, word: str, capsys, monkeypatch):
     """C6: pages, archives, pickles, pipes, devices, folders and links in a circle."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))  # nothing is piped in
     for name, content in NOT_GGUF.items():
         (tmp_path / name).write_bytes(content)
     os.mkfifo(tmp_path / "fifo.gguf")

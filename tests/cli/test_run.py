@@ -74,14 +74,14 @@ def test_files_are_attached(model: str, tmp_path: Path):
     assert (file["kind"], file["text"], file["meta"]) == (
         "file",
         "the code is 42",
-        {"name": "note.txt"},
+        {"name": "note.txt", "size": "14", "media": "text/plain"},
     )
     assert words["text"] == "What is the code?"
 
 
 @pytest.mark.parametrize(
     ("content", "code", "said"),
-    [(None, 3, "cannot be read"), (b"\0\1\2", 2, "is no text")],
+    [(None, 3, "There is no file"), (b"\0\1\2", 2, "is no text")],
 )
 def test_files_that_cannot_be_attached(model: str, tmp_path: Path, content, code: int, said: str):
     path = tmp_path / "thing"

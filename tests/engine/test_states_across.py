@@ -13,7 +13,7 @@ from tests.engine.worker.test_batching import story
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(600)]
 PROMPT = story(290, "Process")
-WANTS = Wants(n_ctx=1024, n_threads=2)
+WANTS = Wants(n_ctx=1024, n_threads=1)
 
 
 async def _ask(engine: LocalEngine, model: ModelFile, text: str) -> tuple[Usage, list[TokenInfo]]:

@@ -173,6 +173,12 @@ def folder_instead(path: Path) -> None:
     (path / "mine").write_text("mine")
 
 
+def interior(path: Path) -> int:
+    """Where the first page of type 5 begins, which leads to a table's rows."""
+    data = path.read_bytes()
+    return next(place for place in range(4096, len(data), 4096) if data[place] == 5)
+
+
 DAMAGE: dict[str, Callable[[Path], object]] = {
     "first page zeroed": lambda path: page(path, 1),
     "second page zeroed": lambda path: page(path, 2),
@@ -185,7 +191,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "not SQLite": lambda path: path.write_text("my notes\n" * 1000),
     "a wrong magic": lambda path: overwrite(path, 0, b"SQLite format 4\0"),
     "a folder": lambda path: folder_instead(path),
-    "freed pages that are used": lambda path: overwrite(path, 32, b"\0\0\0\x05\0\0\0\x09"),
+    "a page in two tables": lambda path: overwrite(path, interior(path) + 8, b"\0\0\0\x02"),
 }
 
 
@@ -197,7 +203,7 @@ READABLE: dict[str, tuple[int, int]] = {
     "half of the file": (60, 30),
     "cut inside a page": (60, 30),
     "a wrong magic": (80, 80),
-    "freed pages that are used": (80, 80),
+    "a page in two tables": (80, 80),
 }
 """Messages, and messages with words, that are read back at least, of 80."""
 

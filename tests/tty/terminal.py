@@ -36,6 +36,11 @@ KEYS = {
 } | {f"ctrl+{c}": chr(ord(c) - 96) for c in "abcdefghijklmnopqrstuvwxyz"}
 
 
+def _environment() -> dict[str, str]:
+    """Ours, without a size that would stand above the terminal's own (pytest-xdist sets one)."""
+    return {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+
+
 class Terminal:
     """`with Terminal([...]) as t:` the program runs on a terminal of its own; killed at the end."""
 
@@ -60,7 +65,7 @@ class Terminal:
             stdin=self.follower,
             stdout=self.follower,
             stderr=self.follower,
-            env={**os.environ, "TERM": "xterm-256color", **(env or {})},
+            env={**_environment(), "TERM": "xterm-256color", **(env or {})},
             preexec_fn=self._own_terminal,
         )
 

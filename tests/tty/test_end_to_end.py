@@ -67,9 +67,12 @@ def say(terminal: Terminal, words: str) -> None:
     terminal.press("enter")
 
 
-def wait_for_words(terminal: Terminal, model: str = "smollm2:135m") -> None:
-    """Wait until a reply has begun to show, and is still being written."""
-    begun = re.compile(rf"▌ {model}\s*\n[^\n]*▌ \w+\W+\w+\W+\w+")
+def wait_for_words(terminal: Terminal) -> None:
+    """Wait until a reply has begun to show, and is still being written.
+
+    Its first words may have left the screen by the time that this looks.
+    """
+    begun = re.compile(r"▌ \w+\W+\w+\W+\w+")
     terminal.wait(
         lambda: bool("Writing" in terminal.lines[-2] and begun.search(terminal.text)),
         "words of a reply",

@@ -20,7 +20,7 @@ from tests.engine.worker.gemma import gemma
 from tests.engine.worker.test_batching import story, write
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(600)]
-WANTS = Wants(n_ctx=1024, n_threads=2)
+WANTS = Wants(n_ctx=1024, n_threads=1)
 WORTH_IT = 290
 """Words, about as many tokens: a little more than the least that is written."""
 PROMPT = story(WORTH_IT, "Disk")
