@@ -96,10 +96,14 @@ class Reception:
 
     def _hello(self, connection: Connection, hello: Hello) -> None:
         shell = self._shell
+        if shell.leaving:
+            # Closed before Ready: the client looks again, and waits for the next worker.
+            shell.drop(connection)
+            return
         connection.greeted = True
         connection.client = hello.client[:100]
         shell.keep_alive.joined(connection.number, hello.keep_alive)
-        if not shell.inference.started and not shell.leaving:
+        if not shell.inference.started:
             shell.inference.start()
         connection.outbox.put(
             Welcome(
@@ -127,7 +131,9 @@ class Reception:
 
     def _work(self, connection: Connection, work: Work) -> None:
         shell = self._shell
-        if shell.facts is None or shell.leaving:
+        if shell.leaving:
+            return  # the end of this process is the answer: the client asks the next worker
+        if shell.facts is None:
             connection.outbox.put(refusal(work.id, "not_ready", "engine.not_ready"))
             return
         ends = work.n if isinstance(work, Generate) else 1
