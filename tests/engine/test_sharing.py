@@ -359,3 +359,18 @@ async def test_one_load_at_a_time_on_this_machine(make_engine: MakeEngine, model
     await asyncio.gather(opened(model), opened(other))
     first, second = order[0].split()[1], order[-1].split()[1]
     assert order == [f"plan {first}", f"ready {first}", f"plan {second}", f"ready {second}"]
+
+
+async def test_a_worker_that_is_leaving_is_not_taken_for_one_that_stays(
+    make_engine: MakeEngine, model: ModelFile
+):
+    """Its socket goes first, but a client may have got through just before."""
+    theirs = make_engine("rate=0;say=here")
+    for _ in range(6):
+        session = await theirs.open(model, Wants())
+        assert text(await events(session, chat("one"))) == "here"
+        await session.aclose()  # its last client: it leaves now
+        session = await theirs.open(model, Wants())
+        with contextlib.suppress(WorkerDied):  # left in this very moment: core asks the next one
+            assert text(await events(session, chat("two"))) == "here"
+        await session.aclose()

@@ -22,7 +22,7 @@ class ThreadGovernor:
     """Steps that are judged together."""
     LONG: Final = 0.5
     """Seconds after which fewer steps will do."""
-    STOLEN: Final = 0.3
+    STOLEN: Final = 0.4
     """Cores, out of all that the threads should have had, that count as taken by others."""
     HELPS: Final = 0.95
     """A trial's step, as a share of one before, that is kept."""
