@@ -4,7 +4,6 @@ Owns names, aliases and the order in which help lists them. A command module hol
 command; help lists them from the catalogue (`cli.about_NAME`) without importing any.
 """
 
-import difflib
 import os
 from collections.abc import Sequence
 from importlib import import_module
@@ -92,6 +91,8 @@ class Program(click.Group):
         if not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None:
             if args[0].startswith("-"):
                 raise click.NoSuchOption(args[0], ctx=ctx)
+            import difflib  # for a misspelling alone
+
             near = difflib.get_close_matches(args[0], [*COMMANDS, *ALIASES], n=3)
             words = say("cli.no_such_command", name=args[0])
             hint = say("cli.did_you_mean", names=", ".join(near)) if near else ""

@@ -4,7 +4,6 @@ A mistake never stops the program and never hides: that one key keeps its defaul
 names the file, the line, the key and the nearest name that exists.
 """
 
-import difflib
 import stat
 import tomllib
 from collections.abc import Callable, Mapping
@@ -130,6 +129,8 @@ def parse_text(text: str, kind: object) -> object:
 
 def nearest(name: str, known: list[str]) -> str:
     """A sentence with the name that was probably meant; empty if none is near."""
+    import difflib  # for a misspelling alone
+
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return " " + say("config.nearest", name=close[0]) if close else ""
 

@@ -5,7 +5,6 @@ so that a file kept elsewhere stays there.
 """
 
 import os
-import tempfile
 from pathlib import Path
 
 from llmchat.errors import ConfigError
@@ -51,6 +50,8 @@ def replace_text(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
+        import tempfile  # only to write
+
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         part = Path(name)
         try:

@@ -4,7 +4,6 @@ Owns the order: a path, an alias, an exact name, another exact name for it, then
 Refuses to guess: several matches are an error that lists them, none one with the nearest names.
 """
 
-import difflib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -66,6 +65,8 @@ def expand(reference: Reference, shortnames: Mapping[str, ShortName]) -> Referen
 
 def missing(text: str, models: Sequence[Found], aliases: Mapping[str, str]) -> NotFound:
     """The error for a name that nothing here has, with the nearest ones."""
+    import difflib  # for a misspelling alone
+
     names = {model.name.casefold(): model.name for model in models}
     names |= {alias.casefold(): alias for alias in aliases}
     near = difflib.get_close_matches(text.casefold(), names, n=3, cutoff=0.5)
