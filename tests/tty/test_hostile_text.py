@@ -136,6 +136,7 @@ def test_in_tmux_the_clipboard_and_the_title_stay(home: Path, tmp_path: Path):
     model.write_bytes(b"GGUF" + bytes(60))
     said = "\n\n".join(everywhere(payload) for payload in PAYLOADS)
     socket = tmp_path / "tmux"
+    script = scripted(tmp_path, rate=0, say=said)  # once: the worker reads it when it likes
 
     def tmux(*words: str) -> str:
         done = subprocess.run(
@@ -150,7 +151,7 @@ def test_in_tmux_the_clipboard_and_the_title_stay(home: Path, tmp_path: Path):
                 "LLMCHAT_HOME": str(home),
                 "LLMCHAT_CHAT_KEEP_ALIVE": "0",
                 "LLMCHAT_CHAT_MODEL": str(model),
-                "LLMCHAT_ENGINE": scripted(tmp_path, rate=0, say=said),
+                "LLMCHAT_ENGINE": script,
             },
         )
         return done.stdout

@@ -5,6 +5,7 @@ Judge a difference by eye, then update: `pytest tests/tui/test_snapshots.py --sn
 
 import pytest
 from msgspec.structs import replace
+from textual.widgets import Input, TextArea
 
 from llmchat.core.events import PromptRead
 from llmchat.core.inforce import ContextUse
@@ -53,9 +54,11 @@ def before(action=None):
     async def run(pilot):
         await ready(pilot)
         chat = pilot.app.chat
-        chat.composer.cursor_blink = False
+        chat.composer.cursor_blink = False  # before a screen can cover it
         if action is not None:
             await action(pilot, chat)
+        for writable in (*pilot.app.screen.query(Input), *pilot.app.screen.query(TextArea)):
+            writable.cursor_blink = False  # what opened with a cursor of its own
         await pilot.wait_for_scheduled_animations()
         await pilot.pause(0.2)
 
@@ -132,7 +135,6 @@ def test_the_model_switcher(snap_compare, make_app, talks, runtime, size):
     async def show(pilot, chat):
         await pilot.press("ctrl+o")
         await until(pilot, lambda: pilot.app.screen.query("ModelList"))
-        pilot.app.screen.query_one("Input").cursor_blink = False
         await until(pilot, lambda: pilot.app.screen.query_one("ModelList").option_count == 2)
 
     assert snap_compare(make_app(), terminal_size=size, run_before=before(show))
