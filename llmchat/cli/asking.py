@@ -12,9 +12,10 @@ from llmchat.cli.parts import open_models, open_runtime
 from llmchat.cli.progress import Bar
 from llmchat.errors import NotFound
 from llmchat.text import say
-from llmchat.values import ChatSettings, ModelFile
+from llmchat.values import ChatSettings, ModelFile, Wants
 
 if TYPE_CHECKING:
+    from llmchat.core.runtime import Runtime
     from llmchat.engine.protocol import Loading, Plan
     from llmchat.engine.session import Session
     from llmchat.gguf.describe import Capability
@@ -39,6 +40,24 @@ def choose(ref: str | None, capability: "Capability") -> ModelFile:
     raise NotFound("cli.several_models", names=", ".join(model.name for model in found))
 
 
+async def loaded(runtime: "Runtime", model: ModelFile, wants: Wants) -> "Session":
+    """A session with the model, loaded as wanted, behind a bar that says how far that is.
+
+    Raises:
+        EngineError: it cannot be loaded.
+    """
+    label = say("cli.loading", model=model.name)
+    with Bar(label) as bar:
+
+        def show(progress: "Plan | Loading") -> None:
+            fraction = getattr(progress, "fraction", None)
+            if fraction is not None:
+                bar.share(label, fraction)
+
+        runtime.forget_deaths(model)
+        return await runtime.models.open(model, wants, show)
+
+
 @asynccontextmanager
 async def asking(model: ModelFile, flags: ChatSettings, face: str) -> "AsyncIterator[Session]":
     """A session with the model, loaded as its settings say; the worker lives on for its keep-alive.
@@ -48,15 +67,7 @@ async def asking(model: ModelFile, flags: ChatSettings, face: str) -> "AsyncIter
     """
     async with open_runtime(face, flags=flags, save=False) as runtime:
         settings = runtime.settings.layers(model=model.name).values
-        with Bar(say("cli.loading", model=model.name)) as bar:
-
-            def show(progress: "Plan | Loading") -> None:
-                fraction = getattr(progress, "fraction", None)
-                if fraction is not None:
-                    bar.share(say("cli.loading", model=model.name), fraction)
-
-            runtime.forget_deaths(model)
-            session = await runtime.models.open(model, settings.wants, show)
+        session = await loaded(runtime, model, settings.wants)
         try:
             if settings.keep_alive is not None:
                 await session.keep_alive(settings.keep_alive)

@@ -72,6 +72,17 @@ n_ctx = 8192
 """
 
 
+OTHERS = {
+    f"{PREFIX}HOME": "Moves settings, conversations, state, cache and logs under this folder.",
+    f"{PREFIX}LANG": "The language of messages, e.g. `en`; without it the locale decides.",
+    f"{PREFIX}DEBUG": "`1` prints where a failure happened; no report is written then.",
+    f"{PREFIX}TRANSPORT": "`tcp` makes workers listen on loopback TCP instead of a Unix socket.",
+    f"{PREFIX}MACHINE": "Where the lock of all homes of a user lies, otherwise `/tmp/llmchat-UID`.",
+    f"{PREFIX}ENGINE": "`scripted` answers without a model, for tests.",
+}
+"""Variables that are no settings, each with what it does; a test finds them in the code."""
+
+
 def type_words(kind: object) -> str:
     """A type as a reader of TOML knows it."""
     origin, inner = get_origin(kind), get_args(kind)
@@ -97,6 +108,12 @@ def range_words(key: str) -> str:
     return f", {low} or more" if high is UNSET else f", {low} to {high}"
 
 
+def _others() -> list[str]:
+    lines = ["## Other variables", "", "| variable | |", "|---|---|"]
+    lines += [f"| `{name}` | {about} |" for name, about in OTHERS.items()]
+    return [*lines, ""]
+
+
 def reference() -> str:
     """The whole page."""
     words = catalogue("en")
@@ -109,14 +126,7 @@ def reference() -> str:
             limits = range_words(f"{table}.{name}")
             lines.append(f"| `{name}` | {type_words(kind)}{limits} | {about} |")
         lines.append("")
-    lines += [_PERSONAS]
-    lines += [
-        "## Other variables",
-        "",
-        f"`{PREFIX}HOME` moves everything of ours under one folder; `{PREFIX}LANG` chooses the"
-        f" language of messages; `{PREFIX}ENGINE=scripted` answers without a model, for tests.",
-        "",
-    ]
+    lines += [_PERSONAS, *_others()]
     return "\n".join(lines)
 
 

@@ -7,16 +7,18 @@ are done, and ends with 130.
 import asyncio
 import csv
 import io
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from llmchat.cli.amounts import size
+from llmchat.cli.asking import loaded
 from llmchat.cli.choosing import find_or_fetch, pick
 from llmchat.cli.options import load_options, settings_of
 from llmchat.cli.output import answer_json, cells, note, table_line, write_answer
-from llmchat.cli.parameters import Counts, ModelName, Whole
+from llmchat.cli.parameters import Counts, Kind, ModelName, Whole
 from llmchat.cli.parts import open_models, open_runtime
 from llmchat.cli.progress import Bar
 from llmchat.text import say
@@ -25,48 +27,26 @@ from llmchat.values import ChatSettings, ModelFile
 
 if TYPE_CHECKING:
     from llmchat.core.benchmarking import Measured, Plan
-    from llmchat.engine.protocol import Facts, Loading, WorkerStatus
-    from llmchat.engine.protocol import Plan as LoadPlan
+    from llmchat.engine.protocol import Facts, WorkerStatus
     from llmchat.engine.session import Session
 
 COLUMNS = ("MODEL", "SIZE", "BACKEND", "THREADS", "TEST", "T/S")
 
 
+def _amount(
+    *names: str, kind: Kind, default: int | str
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    # How much to measure; the last of its names is the parameter's and its sentence's.
+    words = say(f"cli.opt_bench_{names[-1]}")
+    return click.option(*names, type=kind, default=default, show_default=True, help=words)
+
+
 @click.command(help=say("cli.about_bench"))
 @click.argument("model", type=ModelName(), metavar="[MODEL]", required=False)
-@click.option(
-    "-p",
-    "--n-prompt",
-    "prompt",
-    type=Whole(0, 1_000_000),
-    default=512,
-    show_default=True,
-    help=say("cli.opt_bench_prompt"),
-)
-@click.option(
-    "-n",
-    "--n-gen",
-    "generate",
-    type=Whole(0, 1_000_000),
-    default=128,
-    show_default=True,
-    help=say("cli.opt_bench_generate"),
-)
-@click.option(
-    "-r",
-    "--repetitions",
-    type=Whole(1, 1000),
-    default=3,
-    show_default=True,
-    help=say("cli.opt_bench_repetitions"),
-)
-@click.option(
-    "--sequences",
-    type=Counts(64),
-    default="1,2,4,8",
-    show_default=True,
-    help=say("cli.opt_bench_sequences"),
-)
+@_amount("-p", "--n-prompt", "prompt", kind=Whole(0, 1_000_000), default=512)
+@_amount("-n", "--n-gen", "generate", kind=Whole(0, 1_000_000), default=128)
+@_amount("-r", "--repetitions", "repetitions", kind=Whole(1, 1000), default=3)
+@_amount("--sequences", "sequences", kind=Counts(64), default="1,2,4,8")
 @click.option("--no-prefix", is_flag=True, help=say("cli.opt_bench_no_prefix"))
 @click.option("--json", "as_json", is_flag=True, help=say("cli.opt_json"))
 @click.option("--csv", "as_csv", is_flag=True, help=say("cli.opt_bench_csv"))
@@ -114,15 +94,7 @@ async def _bench(
     async with open_runtime("bench", flags=flags, save=False) as runtime:
         settings = runtime.settings.layers(model=model.name).values
         wants = benchmarking.wants(plan, settings.wants)
-        with Bar(say("cli.loading", model=model.name)) as bar:
-
-            def show(progress: "LoadPlan | Loading") -> None:
-                fraction = getattr(progress, "fraction", None)
-                if fraction is not None:
-                    bar.share(say("cli.loading", model=model.name), fraction)
-
-            runtime.forget_deaths(model)
-            session = await runtime.models.open(model, wants, show)
+        session = await loaded(runtime, model, wants)
         try:
             if settings.keep_alive is not None:
                 await session.keep_alive(settings.keep_alive)

@@ -1,22 +1,19 @@
 """`llmchat load MODEL`: load a model before it is needed."""
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from llmchat.cli.amounts import size, span
+from llmchat.cli.asking import loaded
 from llmchat.cli.choosing import find_or_fetch
 from llmchat.cli.options import ANSWER, load_options, settings_of
 from llmchat.cli.output import note
 from llmchat.cli.parameters import ModelName
 from llmchat.cli.parts import open_runtime
-from llmchat.cli.progress import Bar
 from llmchat.text import say
 from llmchat.values import ChatSettings, ModelFile
-
-if TYPE_CHECKING:
-    from llmchat.engine.protocol import Loading, Plan
 
 
 @click.command(help=say("cli.about_load"))
@@ -34,15 +31,7 @@ def load(model: str, **given: Any) -> None:  # noqa: ANN401 - a dozen flags by n
 async def _load(model: ModelFile, flags: ChatSettings) -> None:
     async with open_runtime("load", flags=flags, save=False) as runtime:
         settings = runtime.settings.layers(model=model.name).values
-        with Bar(say("cli.loading", model=model.name)) as bar:
-
-            def show(progress: "Plan | Loading") -> None:
-                fraction = getattr(progress, "fraction", None)
-                if fraction is not None:
-                    bar.share(say("cli.loading", model=model.name), fraction)
-
-            runtime.forget_deaths(model)
-            session = await runtime.models.open(model, settings.wants, show)
+        session = await loaded(runtime, model, settings.wants)
         seconds = settings.keep_alive if settings.keep_alive is not None else 300.0
         await session.keep_alive(seconds)
         status = await session.status()

@@ -1,12 +1,13 @@
 import os
+import re
 import stat
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from llmchat.config.reading import read_environment, read_file
-from llmchat.config.reference import reference
+from llmchat.config.reading import PREFIX, SHORT_NAMES, read_environment, read_file
+from llmchat.config.reference import OTHERS, reference
 from llmchat.config.schema import LIMITS, ChatTable, ModelTable, every_key
 from llmchat.config.writing import set_value
 from llmchat.core.settings import DEFAULT, SettingsService
@@ -225,3 +226,16 @@ def test_the_tables_and_the_values_agree():
 def test_the_page_is_made_from_the_schema():
     page = Path(__file__).parents[3] / "docs" / "config.md"
     assert page.read_text() == reference(), "python -m llmchat.config.reference > docs/config.md"
+
+
+def test_the_page_lists_every_variable_that_the_code_reads():
+    root = Path(__file__).parents[3]
+    code = [path.read_text(encoding="utf-8") for path in (root / "llmchat").rglob("*.py")]
+    read = {name for text in code for name in re.findall(r"""["'](LLMCHAT_[A-Z_]+)["']""", text)}
+    assert read == set(SHORT_NAMES) | set(OTHERS)
+    told = [*code, (root / "start").read_text(), (root / "llmchat/text/en.toml").read_text()]
+    told += [page.read_text(encoding="utf-8") for page in (root / "docs").glob("*.md")]
+    named = {name for text in told for name in re.findall(r"\bLLMCHAT_[A-Z_]*[A-Z]\b", text)}
+    settings = {PREFIX + key.upper().replace(".", "_") for key in every_key()}
+    placeholders = {"LLMCHAT_TABLE_FIELD", "LLMCHAT_TABLE_KEY"}
+    assert named <= read | settings | placeholders
