@@ -60,7 +60,7 @@ def rows(screen) -> list[str]:
 
 
 def note(screen) -> str:
-    return str(screen.query_one(".discover--note", Static).render())
+    return str(screen.query_one(".-note", Static).render())
 
 
 async def discover(pilot, words: str) -> DiscoverScreen:

@@ -62,7 +62,7 @@ async def test_esc_changes_nothing_and_nothing_found_says_so(make_app, runtime):
         await ready(pilot)
         before = pilot.app.chat.conversation
         await search(pilot, "xyzzy")
-        keys = pilot.app.screen.query_one(".search--keys")
+        keys = pilot.app.screen.query_one(".-keys")
         await until(pilot, lambda: "Nothing" in str(keys.render()))
         await pilot.press("enter")
         assert isinstance(pilot.app.screen, SearchScreen)

@@ -6,11 +6,10 @@ pull: whoever opened the screen does.
 """
 
 import asyncio
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Input, OptionList, Static
@@ -21,6 +20,7 @@ from llmchat.text import say
 from llmchat.text.cleaning import clean, clean_line
 from llmchat.tui.screens.typed_ahead import SearchLineScreen
 from llmchat.tui.widgets.activity import size_label
+from llmchat.tui.widgets.plain_list import PlainList
 
 if TYPE_CHECKING:
     from llmchat.core.discovery import FoundModel, Page
@@ -34,37 +34,11 @@ _MORE = "more"
 class DiscoverScreen(SearchLineScreen[str | None]):
     """Enter searches, opens a repository, takes a variant; Esc goes back a step."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "back", show=False),
-        Binding("up", "move(-1)", show=False, priority=True),
-        Binding("down", "move(1)", show=False, priority=True),
-    ]
-
     DEFAULT_CSS = """
-    DiscoverScreen {
-        align: center top;
-        & > Vertical {
-            width: 96;
-            max-width: 98%;
-            height: auto;
-            max-height: 90%;
-            margin: 2 0 0 0;
-            padding: 1 2;
-            background: $panel;
-            border: round $border;
-            & > Input { margin: 0 0 1 0; background: $surface; }
-            & > OptionList {
-                height: auto;
-                max-height: 16;
-                border: none;
-                padding: 0;
-                background: transparent;
-                text-wrap: nowrap;
-                text-overflow: ellipsis;
-            }
-            & > .discover--note { color: $quiet; }
-            & > .discover--keys { color: $quiet; margin: 1 0 0 0; }
-        }
+    DiscoverScreen > Vertical {
+        width: 96;
+        max-width: 98%;
+        & > PlainList { max-height: 16; }
     }
     """
 
@@ -81,15 +55,13 @@ class DiscoverScreen(SearchLineScreen[str | None]):
         """The line, the list, what is happening, the keys."""
         with Vertical():
             yield Input(self._words, placeholder=say("tui.discover_placeholder"), compact=True)
-            yield OptionList(markup=False)
-            yield Static("", classes="discover--note", markup=False)
-            yield Static(Content(say("tui.discover_keys")), classes="discover--keys")
+            yield PlainList()
+            yield Static("", classes="-note", markup=False)
+            yield Static(Content(say("tui.discover_keys")), classes="-keys")
 
     def on_mount(self) -> None:
         """Search at once for the words it was opened with."""
-        line = self.query_one(Input)
-        line.focus()
-        line.cursor_position = len(self._words)
+        self.query_one(Input).cursor_position = len(self._words)
         if self._words:
             self._search(self._words)
 
@@ -98,7 +70,7 @@ class DiscoverScreen(SearchLineScreen[str | None]):
         return self.query_one(OptionList)
 
     def _tell(self, words: str) -> None:
-        self.query_one(".discover--note", Static).update(Content(clean(words)))
+        self.query_one(".-note", Static).update(Content(clean(words)))
 
     def _search(self, words: str) -> None:
         self._words, self._shown, self._found, self._next = words, "found", [], ""
@@ -107,7 +79,7 @@ class DiscoverScreen(SearchLineScreen[str | None]):
 
     def _ask_page(self) -> None:
         self._tell(say("tui.discover_asking", words=clean_line(self._words, 60)))
-        self.run_worker(self._fetch_page(), group="hub", exclusive=True)
+        self.run_worker(self._fetch_page, group="hub", exclusive=True)
 
     async def _fetch_page(self) -> None:
         discovery = self._rt.discovery
@@ -138,7 +110,7 @@ class DiscoverScreen(SearchLineScreen[str | None]):
 
     def _open(self, repo: str) -> None:
         self._tell(say("tui.discover_opening", repo=clean_line(repo, 60)))
-        self.run_worker(self._fetch_offers(repo), group="hub", exclusive=True)
+        self.run_worker(partial(self._fetch_offers, repo), group="hub", exclusive=True)
 
     async def _fetch_offers(self, repo: str) -> None:
         fits = self._rt.fits
@@ -182,14 +154,7 @@ class DiscoverScreen(SearchLineScreen[str | None]):
         else:
             self._open(identity)
 
-    def action_move(self, by: int) -> None:
-        """The cursor up or down while the words stay in the search line."""
-        if by < 0:
-            self._list.action_cursor_up()
-        else:
-            self._list.action_cursor_down()
-
-    def action_back(self) -> None:
+    def action_cancel(self) -> None:
         """From the variants to what was found, from there out."""
         if self._shown == "variants" and self._found:
             opened = self._offers[0].offer.name.partition(":")[0] if self._offers else ""

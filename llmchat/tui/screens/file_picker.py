@@ -2,11 +2,9 @@
 
 import asyncio
 from pathlib import Path
-from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.fuzzy import Matcher
@@ -17,6 +15,7 @@ from llmchat.core.attaching.finding import browse
 from llmchat.text import say
 from llmchat.text.cleaning import clean_line
 from llmchat.tui.screens.typed_ahead import SearchLineScreen
+from llmchat.tui.widgets.plain_list import PlainList
 
 SHOWN = 50
 """Lines of the list."""
@@ -24,40 +23,6 @@ SHOWN = 50
 
 class FilePicker(SearchLineScreen[str | None]):
     """Type to search, Enter attaches, Esc attaches nothing. A path of its own can be typed too."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "cancel", show=False),
-        Binding("up", "move(-1)", show=False, priority=True),
-        Binding("down", "move(1)", show=False, priority=True),
-    ]
-
-    DEFAULT_CSS = """
-    FilePicker {
-        align: center top;
-        & > Vertical {
-            width: 84;
-            max-width: 96%;
-            height: auto;
-            max-height: 90%;
-            margin: 2 0 0 0;
-            padding: 1 2;
-            background: $panel;
-            border: round $border;
-            & > Input { margin: 0 0 1 0; background: $surface; }
-            & > OptionList {
-                height: auto;
-                max-height: 14;
-                border: none;
-                padding: 0;
-                background: transparent;
-                text-wrap: nowrap;
-                text-overflow: ellipsis;
-                &:focus { border: none; }
-            }
-            & > .picker--keys { color: $quiet; margin: 1 0 0 0; }
-        }
-    }
-    """
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -69,13 +34,12 @@ class FilePicker(SearchLineScreen[str | None]):
         """A line to search in, the list, the keys."""
         with Vertical():
             yield Input(placeholder=say("tui.picker_placeholder"), compact=True)
-            yield OptionList(markup=False)
-            yield Static(Content(say("tui.picker_keys")), classes="picker--keys")
+            yield PlainList()
+            yield Static(Content(say("tui.picker_keys")), classes="-keys")
 
     def on_mount(self) -> None:
         """Look, off the screen's thread."""
-        self.query_one(Input).focus()
-        self.run_worker(self._look())
+        self.run_worker(self._look)
 
     async def _look(self) -> None:
         self._names = await asyncio.to_thread(browse, self._folder)
@@ -103,14 +67,6 @@ class FilePicker(SearchLineScreen[str | None]):
         event.stop()
         self.dismiss(self._found[event.option_index])
 
-    def action_move(self, by: int) -> None:
-        """The cursor up or down while the words stay in the search line."""
-        files = self.query_one(OptionList)
-        if by < 0:
-            files.action_cursor_up()
-        else:
-            files.action_cursor_down()
-
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:
         event.stop()
@@ -119,7 +75,3 @@ class FilePicker(SearchLineScreen[str | None]):
             self.dismiss(self._found[place])
         elif event.value.strip():
             self.dismiss(event.value.strip())
-
-    def action_cancel(self) -> None:
-        """Attach nothing."""
-        self.dismiss(None)

@@ -21,30 +21,8 @@ class ModelSwitcher(SearchLineScreen[ModelEntry | None]):
     """Type to search, Enter chooses, Esc changes nothing. The list is looked up while it shows."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "cancel", show=False),
-        Binding("tab", "search_hub", show=False, priority=True),
-        Binding("up", "move(-1)", show=False, priority=True),
-        Binding("down", "move(1)", show=False, priority=True),
+        Binding("tab", "search_hub", show=False, priority=True)
     ]
-
-    DEFAULT_CSS = """
-    ModelSwitcher {
-        align: center top;
-        & > Vertical {
-            width: 84;
-            max-width: 96%;
-            height: auto;
-            max-height: 90%;
-            margin: 2 0 0 0;
-            padding: 1 2;
-            background: $panel;
-            border: round $border;
-            & > Input { margin: 0 0 1 0; background: $surface; }
-            & > .switcher--empty { color: $quiet; }
-            & > .switcher--keys { color: $quiet; margin: 1 0 0 0; }
-        }
-    }
-    """
 
     def __init__(self, look: Look) -> None:
         super().__init__()
@@ -55,14 +33,13 @@ class ModelSwitcher(SearchLineScreen[ModelEntry | None]):
         with Vertical():
             yield Input(placeholder=say("tui.switcher_placeholder"), compact=True)
             yield ModelList()
-            yield Static("", classes="switcher--empty", markup=False)
-            yield Static(Content(say("tui.switcher_keys")), classes="switcher--keys")
+            yield Static("", classes="-empty", markup=False)
+            yield Static(Content(say("tui.switcher_keys")), classes="-keys")
 
     def on_mount(self) -> None:
         """Look now, and again while it is open: models load and leave."""
-        self.query_one(Input).focus()
-        self.run_worker(self._show(), group="look", exclusive=True)
-        self.set_interval(2, lambda: self.run_worker(self._show(), group="look", exclusive=True))
+        self.run_worker(self._show, group="look", exclusive=True)
+        self.set_interval(2, lambda: self.run_worker(self._show, group="look", exclusive=True))
 
     async def _show(self) -> None:
         entries = await self._look()
@@ -71,9 +48,7 @@ class ModelSwitcher(SearchLineScreen[ModelEntry | None]):
 
     def _tell_empty(self) -> None:
         none = self.query_one(ModelList).option_count == 0
-        self.query_one(".switcher--empty", Static).update(
-            Content(say("tui.switcher_none") if none else "")
-        )
+        self.query_one(".-empty", Static).update(Content(say("tui.switcher_none") if none else ""))
 
     @on(Input.Changed)
     def _search(self, event: Input.Changed) -> None:
@@ -86,14 +61,6 @@ class ModelSwitcher(SearchLineScreen[ModelEntry | None]):
         event.stop()
         self.dismiss(self.query_one(ModelList).entry(event.option.id))
 
-    def action_move(self, by: int) -> None:
-        """The cursor up or down while the words stay in the search line."""
-        models = self.query_one(ModelList)
-        if by < 0:
-            models.action_cursor_up()
-        else:
-            models.action_cursor_down()
-
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:
         # Comes behind the last change of the words, as a binding would not.
@@ -104,7 +71,3 @@ class ModelSwitcher(SearchLineScreen[ModelEntry | None]):
     def action_search_hub(self) -> None:
         """Look for the words on the hub."""
         self.dismiss(ModelEntry(name=self.query_one(Input).value.strip(), search=True))
-
-    def action_cancel(self) -> None:
-        """Change nothing."""
-        self.dismiss(None)

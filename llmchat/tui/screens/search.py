@@ -7,11 +7,10 @@ conversation at the hit is the chat screen's.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Input, OptionList, Static
@@ -22,6 +21,7 @@ from llmchat.text import say
 from llmchat.text.cleaning import clean_line
 from llmchat.tui.follower import sentences
 from llmchat.tui.screens.typed_ahead import SearchLineScreen
+from llmchat.tui.widgets.plain_list import PlainList
 
 if TYPE_CHECKING:
     from llmchat.store.search import Hit
@@ -67,40 +67,11 @@ def when(created: float, now: float) -> str:
 class SearchScreen(SearchLineScreen["Hit | None"]):
     """Type to search, Enter opens the conversation at the hit, Esc changes nothing."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "cancel", show=False),
-        Binding("up", "move('cursor_up')", show=False, priority=True),
-        Binding("down", "move('cursor_down')", show=False, priority=True),
-        Binding("pageup", "move('page_up')", show=False, priority=True),
-        Binding("pagedown", "move('page_down')", show=False, priority=True),
-    ]
-
     DEFAULT_CSS = """
-    SearchScreen {
-        align: center top;
-        & > Vertical {
-            width: 100;
-            max-width: 96%;
-            height: auto;
-            max-height: 90%;
-            margin: 2 0 0 0;
-            padding: 1 2;
-            background: $panel;
-            border: round $border;
-            & > Input { margin: 0 0 1 0; background: $surface; }
-            & > OptionList {
-                height: auto;
-                max-height: 100%;
-                border: none;
-                padding: 0;
-                background: transparent;
-                text-wrap: nowrap;
-                text-overflow: ellipsis;
-                scrollbar-size-vertical: 1;
-                &:focus { border: none; background-tint: transparent; }
-            }
-            & > .search--keys { color: $quiet; padding: 1 0 0 0; dock: bottom; }
-        }
+    SearchScreen > Vertical {
+        width: 100;
+        & > PlainList { max-height: 100%; }
+        & > .-keys { margin: 0; padding: 1 0 0 0; dock: bottom; }
     }
     """
 
@@ -114,17 +85,13 @@ class SearchScreen(SearchLineScreen["Hit | None"]):
         """A line to search in, the hits, the keys."""
         with Vertical():
             yield Input(placeholder=say("tui.search_placeholder"), compact=True)
-            yield OptionList(markup=False)
-            yield Static(Content(say("tui.search_keys")), classes="search--keys", markup=False)
-
-    def on_mount(self) -> None:
-        """Ready to type."""
-        self.query_one(Input).focus()
+            yield PlainList()
+            yield Static(Content(say("tui.search_keys")), classes="-keys", markup=False)
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
         event.stop()
-        self.run_worker(self._look(event.value, PAUSE), group="look", exclusive=True)
+        self.run_worker(partial(self._look, event.value, PAUSE), group="look", exclusive=True)
 
     async def _look(self, words: str, pause: float) -> None:
         await asyncio.sleep(pause)
@@ -139,7 +106,7 @@ class SearchScreen(SearchLineScreen["Hit | None"]):
         rows.add_options([Option(self._row(hit)) for hit in hits])
         rows.highlighted = 0 if hits else None
         keys = "tui.search_keys" if hits or not words.strip() else "tui.search_none"
-        self.query_one(".search--keys", Static).update(Content(say(keys)))
+        self.query_one(".-keys", Static).update(Content(say(keys)))
 
     def _row(self, hit: "Hit") -> Content:
         title = clean_line(hit.title, 60) or say("tui.untitled")
@@ -148,10 +115,6 @@ class SearchScreen(SearchLineScreen["Hit | None"]):
         return Content.assemble(
             (title, "$foreground"), (about, "$quiet"), "\n  ", snippet_line(hit.snippet)
         )
-
-    def action_move(self, how: str) -> None:
-        """The cursor in the list, while the words stay in the search line."""
-        getattr(self.query_one(OptionList), f"action_{how}")()
 
     @on(OptionList.OptionSelected)
     def _clicked(self, event: OptionList.OptionSelected) -> None:
@@ -168,7 +131,3 @@ class SearchScreen(SearchLineScreen["Hit | None"]):
         place = self.query_one(OptionList).highlighted
         if place is not None:
             self.dismiss(self._hits[place])
-
-    def action_cancel(self) -> None:
-        """Change nothing."""
-        self.dismiss(None)

@@ -1,12 +1,50 @@
-"""Keys typed before a dialog's line has the focus: they are words for that line."""
+"""A box at the top of the screen with one line to type in and a list below that follows it.
+
+Owns the frame, moving in the list while the words stay in the line, and keys typed before the line
+has the focus: they are words for it. What is listed, and what Enter takes, is each screen's.
+"""
+
+from typing import ClassVar
 
 from textual import events
+from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen, ScreenResultType
-from textual.widgets import Input
+from textual.widgets import Input, OptionList
 
 
 class SearchLineScreen(ModalScreen[ScreenResultType]):
     """A dialog with one line to type in, that loses nothing to somebody who types fast."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "cancel", show=False),
+        Binding("up", "move('cursor_up')", show=False, priority=True),
+        Binding("down", "move('cursor_down')", show=False, priority=True),
+        Binding("pageup", "move('page_up')", show=False, priority=True),
+        Binding("pagedown", "move('page_down')", show=False, priority=True),
+    ]
+
+    DEFAULT_CSS = """
+    SearchLineScreen {
+        align: center top;
+        & > Vertical {
+            width: 84;
+            max-width: 96%;
+            height: auto;
+            max-height: 90%;
+            margin: 2 0 0 0;
+            padding: 1 2;
+            background: $panel;
+            border: round $border;
+            & > Input { margin: 0 0 1 0; background: $surface; }
+            & > Static { color: $quiet; }
+            & > .-keys { margin: 1 0 0 0; }
+        }
+    }
+    """
+
+    def on_mount(self) -> None:
+        """Ready to type."""
+        self.query_one(Input).focus()
 
     def on_key(self, event: events.Key) -> None:
         """What comes to the screen itself comes from before the line was there."""
@@ -19,3 +57,11 @@ class SearchLineScreen(ModalScreen[ScreenResultType]):
         elif event.key == "enter":
             event.stop()
             line.post_message(Input.Submitted(line, line.value))
+
+    def action_move(self, how: str) -> None:
+        """The cursor in the list, while the words stay in the line."""
+        getattr(self.query_one(OptionList), f"action_{how}")()
+
+    def action_cancel(self) -> None:
+        """Change nothing."""
+        self.dismiss(None)

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from textual.content import Content
 from textual.fuzzy import Matcher
-from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from llmchat.text import say
 from llmchat.text.cleaning import clean_line
 from llmchat.tui.widgets.activity import size_label
+from llmchat.tui.widgets.plain_list import PlainList
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,25 +33,11 @@ class ModelEntry:
     """`name` is words to search the hub for."""
 
 
-class ModelList(OptionList):
+class ModelList(PlainList):
     """Entries, filtered and ordered by how well they match what is typed."""
 
-    DEFAULT_CSS = """
-    ModelList {
-        height: auto;
-        max-height: 14;
-        border: none;
-        padding: 0;
-        background: transparent;
-        text-wrap: nowrap;
-        text-overflow: ellipsis;
-        scrollbar-size-vertical: 1;
-        &:focus { border: none; background-tint: transparent; }
-    }
-    """
-
     def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id, markup=False)
+        super().__init__(id=id)
         self._entries: Sequence[ModelEntry] = ()
         self._query = ""
 
