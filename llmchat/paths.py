@@ -58,6 +58,11 @@ class Places:
         return self.data / "blobs"
 
     @property
+    def drafts(self) -> Path:
+        """What was typed and attached, and not yet sent."""
+        return self.state / "drafts.json"
+
+    @property
     def kv(self) -> Path:
         """Saved KV states."""
         return self.cache / "kv"

@@ -82,6 +82,13 @@ class Chats(Remembered):
         await super().delete(id_)
         await self._states.forget(id_)
 
+    async def purge(self, id_: str) -> None:
+        """Remove it for good; its turns are stopped, and what was kept for it goes too."""
+        for turn in self.turns(id_):
+            await self.cancel(turn.id)
+        await super().purge(id_)
+        await self._states.forget(id_)
+
     async def undelete(self, id_: str) -> None:
         """Take the mark away."""
         await super().undelete(id_)

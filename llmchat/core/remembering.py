@@ -34,6 +34,8 @@ class Remembered:
     def __init__(self, storage: StoreThread, source: str) -> None:
         self._storage = storage
         self._source = source
+        self.purged = False
+        """Whether something was removed for good: its attachments may be without an owner now."""
 
     # Conversations
 
@@ -118,6 +120,15 @@ class Remembered:
     async def undelete(self, id_: str) -> None:
         """Take the mark away."""
         await self._storage.about(id_, lambda store: store.conversations.undelete(id_))
+
+    async def purge(self, id_: str) -> None:
+        """Remove it and everything in it for good, deleted or not.
+
+        Raises:
+            NotFound: there is none. StoreError: the disk takes no change, not even this one.
+        """
+        await self._storage.call(lambda: self._storage.aside.purge(id_))
+        self.purged = True
 
     async def configure(self, id_: str, settings: ChatSettings) -> Conversation:
         """Replace this conversation's own settings, whole."""

@@ -23,8 +23,10 @@ from llmchat.core.savedstates import SavedStates
 from llmchat.core.sessions import Sessions
 from llmchat.core.settings import SettingsService
 from llmchat.core.storing import StoreThread
+from llmchat.core.sweeping import sweep
 from llmchat.engine.session import Engine
 from llmchat.paths import Places
+from llmchat.store.blobs import Blobs
 from llmchat.store.store import Store, memory_store, open_store
 from llmchat.values import NOTHING_SET, ChatSettings, ModelFile
 
@@ -102,7 +104,16 @@ class Runtime:
                 if self._engine is not None:
                     await self._engine.aclose()
             finally:
-                await self._storage.close()
+                try:
+                    await self._sweep()
+                finally:
+                    await self._storage.close()
+
+    async def _sweep(self) -> None:
+        """Delete attached bytes that nothing refers to: once a day, and after a purge."""
+        if self._save and self._storage.is_open:
+            blobs, drafts = Blobs(self._places.blobs), self._places.drafts
+            await self._storage.call(sweep, self._storage, blobs, drafts, now=self.chats.purged)
 
     def news(self) -> list[str]:
         """The notices since this was last asked; there may be some more after the end."""

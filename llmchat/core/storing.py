@@ -52,6 +52,11 @@ class StoreThread:
         return self._store
 
     @property
+    def is_open(self) -> bool:
+        """Whether there is a store."""
+        return self._store is not None
+
+    @property
     def aside(self) -> Aside:
         """What the disk could not take; for `call` only, but for `held`."""
         assert self._aside is not None, "the Runtime is not open"

@@ -76,6 +76,14 @@ class Aside:
         self._held[id_] = saved
         return self.memory
 
+    def purge(self, id_: str) -> None:
+        """Remove a conversation for good, wherever it is."""
+        if id_ in self._held:
+            self.memory.conversations.purge(id_)
+            if self._held.pop(id_) is None:
+                return  # it never was on the disk
+        self._disk.conversations.purge(id_)
+
     def saved(self) -> Iterator[SavedConversation]:
         """What is held, whole, for a file elsewhere."""
         for id_ in self._held:

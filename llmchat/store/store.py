@@ -68,6 +68,22 @@ class Store:
         )
         return None if row is None else str(row[0])
 
+    def referred(self) -> set[str]:
+        """Hashes of every blob that a message has, on any branch, deleted ones too."""
+        found = self.db.read("SELECT DISTINCT blob FROM part WHERE blob IS NOT NULL")
+        return {str(digest) for (digest,) in found}
+
+    @property
+    def is_all(self) -> bool:
+        """Whether everything ever said is in this file.
+
+        Not so in memory, in a file that is only read, and beside one that was moved aside damaged.
+        """
+        path = Path(self.db.path)
+        if not self.db.writable or self.db.path == MEMORY:
+            return False
+        return next(path.parent.glob(f"{path.name}.damaged-*"), None) is None
+
     def changed(self) -> bool:
         """Whether another process has written since this was last asked.
 

@@ -155,7 +155,8 @@ def test_conversations_can_be_found_shown_exported_and_deleted(model: str, tmp_p
     exported = json.loads(run("chats", "export", chat["id"], "--format", "json").stdout)
     assert [each["id"] for each in exported["conversations"]] == [chat["id"]]
     assert run("chats", "rm", chat["id"]).returncode == 2
-    assert run("chats", "rm", "-y", chat["id"]).returncode == 0
+    assert run("chats", "rm", "-y", "--purge", chat["id"]).returncode == 0
+    assert run("chats", "export", chat["id"]).returncode == 3
     assert json.loads(run("chats", "list", "-a", "--json").stdout) == []
     assert run("chats", "show", "nonsense").returncode == 3
 

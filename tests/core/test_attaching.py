@@ -254,3 +254,24 @@ async def test_a_picture_is_refused_before_anything_is_saved(rt, folder):
     with pytest.raises(UsageError, match="picture"):
         await rt.chats.send(chat.id, [*parts, Part(kind="text", text="What is it?")])
     assert await rt.chats.branch(chat.id) == []
+
+
+async def test_pictures_that_nobody_sent_are_gone_after_a_week(open_runtime, places, folder):
+    (folder / "i.png").write_bytes(PNG)
+    rt = await open_runtime()
+    (part,) = rt.attachments.read("i.png", base=folder).parts
+    path = places.blobs / part.blob[:2] / part.blob
+    chat = await rt.chats.create()
+    question = await rt.chats.edit(
+        (await (await rt.chats.send(chat.id, "hi")).wait())[0].parent, [part], rerun=False
+    )
+    await rt.chats.delete_message(question.id)
+    os.utime(path, (0, 0))
+    await rt.__aexit__(None, None, None)
+    assert path.exists()  # the deletion can be undone
+    rt = await open_runtime()
+    await rt.chats.purge(chat.id)
+    with pytest.raises(NotFound):
+        await rt.chats.get(chat.id)
+    await rt.__aexit__(None, None, None)
+    assert not path.exists()

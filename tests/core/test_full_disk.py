@@ -133,6 +133,19 @@ async def test_new_chats_edits_deletions_and_forks_wait_for_room_too(open_runtim
     assert await texts(again, old.id) == ["one", "one heard", "two", "two heard"]
 
 
+async def test_what_is_removed_for_good_while_it_waits_for_room_does_not_come_back(open_runtime):
+    rt = await open_runtime("rate=0;n_ctx=1000000")
+    old = await rt.chats.create()
+    await say(rt, old.id, "one")
+    await fill(rt)
+    await say(rt, old.id, "two")
+    await make_room(rt)
+    await rt.chats.purge(old.id)
+    assert rt.chats.unsaved == ()
+    assert not await rt.chats.changed()
+    assert await rt.chats.list() == []
+
+
 async def test_what_is_never_saved_is_kept_as_a_file_that_can_be_imported(
     places, open_runtime, tmp_path
 ):

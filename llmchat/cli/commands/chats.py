@@ -116,7 +116,8 @@ def search_chats(
 @chats.command("rm", help=say("cli.about_chats_rm"))
 @click.argument("names", nargs=-1, required=True, type=ChatId(), metavar="CHAT...")
 @click.option("-y", "--yes", is_flag=True, help=say("cli.opt_yes"))
-def remove_chats(names: tuple[str, ...], yes: bool) -> int:
+@click.option("--purge", is_flag=True, help=say("cli.opt_purge"))
+def remove_chats(names: tuple[str, ...], yes: bool, purge: bool) -> int:
     """Every name is looked up before anything is deleted."""
 
     async def find_all(rt: "Runtime") -> list[Conversation]:
@@ -128,13 +129,16 @@ def remove_chats(names: tuple[str, ...], yes: bool) -> int:
     if not yes:
         if not can_ask():
             raise UsageError("cli.rm_needs_yes")
-        if (ask(say("cli.rm_ask")) or "n").lower() not in ("y", "yes"):
+        if (ask(say("cli.purge_ask" if purge else "cli.rm_ask")) or "n").lower() not in (
+            "y",
+            "yes",
+        ):
             note(say("cli.nothing_done"))
             return ExitCode.FAILED
 
     async def delete_all(rt: "Runtime") -> None:
         for conversation in found:
-            await rt.chats.delete(conversation.id)
+            await (rt.chats.purge if purge else rt.chats.delete)(conversation.id)
 
     ask_core(delete_all)
     return ExitCode.OK
