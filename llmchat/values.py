@@ -337,3 +337,5 @@ class SavedConversation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     folder: str | None = None
     deleted: float | None = None
     messages: tuple[SavedMessage, ...] = ()
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    """Attached bytes by their sha256, as far as a file brings them along; base64 in JSON."""

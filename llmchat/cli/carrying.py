@@ -52,9 +52,14 @@ def export_chats(
     async def pieces(rt: "Runtime") -> AsyncGenerator[str, None]:
         ids = None if everything else [await _find(rt, chat, leaf)]
         end = leaf.upper() if leaf else None
-        async with aclosing(rt.chats.export(ids, kind=chosen, leaf=end)) as found:
+        names: list[str] = []
+        export = rt.chats.export(ids, kind=chosen, leaf=end, on_left_out=names.append)
+        async with aclosing(export) as found:
             async for piece in found:
                 yield piece
+        if names:
+            shown = ", ".join(names[:5])
+            note(say("cli.export_left_out", count=len(names), names=shown))
 
     async def write(rt: "Runtime", put: Write) -> None:
         async with aclosing(pieces(rt)) as found:

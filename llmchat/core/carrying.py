@@ -7,13 +7,14 @@ store has not becomes a conversation beside the old one.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from llmchat.core.enclosing import Enclosing, take_out
 from llmchat.core.exporting import naming, reading
 from llmchat.core.exporting.branches import only, words
 from llmchat.core.exporting.formats import FORMATS, ExportKind
@@ -55,6 +56,7 @@ async def export(
     *,
     kind: ExportKind,
     leaf: str | None = None,
+    on_left_out: Callable[[str], None] = lambda _: None,
 ) -> AsyncGenerator[str, None]:
     """The pieces of a text that holds conversations. It takes the memory of one of them.
 
@@ -65,17 +67,22 @@ async def export(
             back without loss; the others hold a branch.
         leaf: the end of the branch to write, instead of the active one; `json` then holds that
             branch alone.
+        on_left_out: told the name of each attachment whose bytes `json` goes without, because they
+            are too much together (`enclosing.MOST_BYTES`) or no longer here.
 
     Raises:
         NotFound: there is no such conversation, or no such message in it.
     """
     form = FORMATS[kind]
+    enclosing = Enclosing(storage.blobs) if kind == "json" and storage.blobs else None
     wanted = await storage.call(ids_of_all, storage) if ids is None else ids
     before = form.begin
     for id_ in wanted:
-        text = await storage.about(id_, partial(text_of, id_=id_, kind=kind, leaf=leaf))
-        yield before + text
+        work = partial(text_of, id_=id_, kind=kind, leaf=leaf, enclosing=enclosing)
+        yield before + await storage.about(id_, work)
         before = form.between
+    for name in enclosing.left_out if enclosing else ():
+        on_left_out(name)
     yield form.end if wanted else form.begin + form.end
 
 
@@ -91,10 +98,11 @@ async def import_(storage: StoreThread, data: bytes, *, again: bool = False) -> 
             the store cannot be written.
     """
     file = await asyncio.to_thread(reading.read, data)
-    done = [
-        await storage.call(bring_in, storage.store, saved, again=again)
-        for saved in file.conversations
-    ]
+    done = []
+    for saved in file.conversations:
+        if storage.blobs is not None:
+            saved = await asyncio.to_thread(take_out, saved, storage.blobs)
+        done.append(await storage.call(bring_in, storage.store, saved, again=again))
     return ImportedAll(format=file.format, conversations=tuple(done), left_out=file.left_out)
 
 
@@ -121,14 +129,21 @@ def ids_of_all(storage: StoreThread) -> list[str]:
     return [conversation.id for conversation in reversed(found)]
 
 
-def text_of(store: Store, id_: str, kind: ExportKind, leaf: str | None) -> str:
-    """One conversation as a piece of a file.
+def text_of(
+    store: Store,
+    id_: str,
+    kind: ExportKind,
+    leaf: str | None,
+    enclosing: Enclosing | None = None,
+) -> str:
+    """One conversation as a piece of a file, with the bytes of its attachments if asked for.
 
     Raises:
         NotFound: there is no such conversation, or no such message in it.
     """
     saved = read_whole(store.db, store.tree, store.conversations.get(id_))
-    return FORMATS[kind].one(saved if leaf is None else only(saved, leaf))
+    chosen = saved if leaf is None else only(saved, leaf)
+    return FORMATS[kind].one(enclosing.put_in(chosen) if enclosing else chosen)
 
 
 def bring_in(store: Store, saved: SavedConversation, *, again: bool) -> Imported:

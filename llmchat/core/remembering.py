@@ -150,10 +150,15 @@ class Remembered:
         return await self._storage.call(held.hits, self._storage, words, within, limit=limit)
 
     def export(
-        self, ids: Sequence[str] | None = None, *, kind: ExportKind = "md", leaf: str | None = None
+        self,
+        ids: Sequence[str] | None = None,
+        *,
+        kind: ExportKind = "md",
+        leaf: str | None = None,
+        on_left_out: Callable[[str], None] = lambda _: None,
     ) -> AsyncGenerator[str, None]:
         """The pieces of a text that holds these conversations, or all; see `carrying.export`."""
-        return carrying.export(self._storage, ids, kind=kind, leaf=leaf)
+        return carrying.export(self._storage, ids, kind=kind, leaf=leaf, on_left_out=on_left_out)
 
     async def import_(self, data: bytes, *, again: bool = False) -> carrying.ImportedAll:
         """Add the conversations of a file; see `carrying.import_`."""

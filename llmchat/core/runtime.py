@@ -58,7 +58,10 @@ class Runtime:
         self._engine = engine
         self._last_model: str | None = None
         self._storage = StoreThread(
-            face=face, notice=self.notices.append, refuges=_refuges(places, save)
+            face=face,
+            notice=self.notices.append,
+            refuges=_refuges(places, save),
+            blobs=Blobs(places.blobs),
         )
         self.settings = SettingsService(places, environ, flags)
         self.settings.on_problem = told_once(self.notices.append)
@@ -112,8 +115,8 @@ class Runtime:
     async def _sweep(self) -> None:
         """Delete attached bytes that nothing refers to: once a day, and after a purge."""
         if self._save and self._storage.is_open:
-            blobs, drafts = Blobs(self._places.blobs), self._places.drafts
-            await self._storage.call(sweep, self._storage, blobs, drafts, now=self.chats.purged)
+            drafts = self._places.drafts
+            await self._storage.call(sweep, self._storage, drafts, now=self.chats.purged)
 
     def news(self) -> list[str]:
         """The notices since this was last asked; there may be some more after the end."""

@@ -17,9 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from llmchat.core.enclosing import Enclosing
 from llmchat.core.exporting.formats import FORMATS
 from llmchat.errors import NotFound, StoreError
 from llmchat.store.aside import Aside, may_pass
+from llmchat.store.blobs import Blobs
 from llmchat.store.store import Store
 from llmchat.text import say
 from llmchat.values import Conversation
@@ -37,13 +39,16 @@ class StoreThread:
         face: str = "",
         notice: Callable[[str], None] = lambda _: None,
         refuges: Sequence[Path] = (),
+        blobs: Blobs | None = None,
     ) -> None:
+        """`blobs`: where attached bytes lie; without them files carry their hashes alone."""
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         self._store: Store | None = None
         self._aside: Aside | None = None
         self._face = face
         self._notice = notice
         self._refuges = refuges
+        self.blobs = blobs
 
     @property
     def store(self) -> Store:
@@ -149,7 +154,10 @@ class StoreThread:
     def _rescue(self) -> None:
         """Write what is still held as a file that can be imported, wherever there is room."""
         form = FORMATS["json"]
-        text = form.begin + form.between.join(map(form.one, self.aside.saved())) + form.end
+        held = self.aside.saved()
+        if self.blobs is not None:
+            held = map(Enclosing(self.blobs).put_in, held)
+        text = form.begin + form.between.join(map(form.one, held)) + form.end
         name = f"llmchat-unsaved-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.json"
         for folder in self._refuges:
             try:

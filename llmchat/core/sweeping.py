@@ -10,21 +10,20 @@ from pathlib import Path
 
 from llmchat.core.storing import StoreThread
 from llmchat.errors import StoreError
-from llmchat.store.blobs import Blobs
 
 _HASH = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
 
-def sweep(storage: StoreThread, blobs: Blobs, drafts: Path, *, now: bool = False) -> int:
+def sweep(storage: StoreThread, drafts: Path, *, now: bool = False) -> int:
     """Delete what is not referred to, at most once a day unless `now`; how many files.
 
     Runs on the store's thread. Nothing that fails here is worth a word: there is a next time.
     """
     store = storage.store
-    if storage.held or not store.is_all:
+    if storage.blobs is None or storage.held or not store.is_all:
         return 0
     try:
-        return blobs.sweep(lambda: store.referred() | in_drafts(drafts), now=now)
+        return storage.blobs.sweep(lambda: store.referred() | in_drafts(drafts), now=now)
     except StoreError:
         return 0
 

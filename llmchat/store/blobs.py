@@ -65,14 +65,16 @@ class Blobs:
         except OSError:
             return path.is_file()  # a disk that takes nothing is not swept either
 
-    def get(self, digest: str) -> bytes:
+    def get(self, digest: str, *, most: int | None = None) -> bytes:
         """The bytes of that hash.
 
         Raises:
-            NotFound: they are not here, or no longer what they were.
+            NotFound: they are not here, no longer what they were, or more than `most`.
         """
         path = self._path(digest)
         try:
+            if most is not None and path.stat().st_size > most:
+                raise NotFound("store.no_blob", digest=digest)
             data = path.read_bytes()
         except OSError as error:
             raise NotFound("store.no_blob", digest=digest) from error

@@ -1,6 +1,7 @@
 """Files as parts: which are meant, what their text is, what is refused, and bombs."""
 
 import os
+import shutil
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -275,3 +276,25 @@ async def test_pictures_that_nobody_sent_are_gone_after_a_week(open_runtime, pla
         await rt.chats.get(chat.id)
     await rt.__aexit__(None, None, None)
     assert not path.exists()
+
+
+async def test_a_picture_goes_along_to_another_home(open_runtime, places, folder):
+    (folder / "i.png").write_bytes(PNG)
+    rt = await open_runtime()
+    (part,) = rt.attachments.read("i.png", base=folder).parts
+    chat = await rt.chats.create(title="shown")
+    (reply,) = await (await rt.chats.send(chat.id, "hi")).wait()
+    await rt.chats.edit(reply.parent, [part], rerun=False)
+    left: list[str] = []
+    file = "".join([piece async for piece in rt.chats.export(kind="json", on_left_out=left.append)])
+    await rt.chats.purge(chat.id)
+    shutil.rmtree(places.blobs)
+    await rt.chats.import_(file.encode())
+    assert Blobs(places.blobs).get(part.blob) == PNG
+    assert left == []
+    shutil.rmtree(places.blobs)
+    again = [piece async for piece in rt.chats.export(kind="json", on_left_out=left.append)]
+    assert left == ["i.png"]
+    assert not (await rt.chats.import_("".join(again).encode())).conversations[0].is_new
+    assert not (await rt.chats.import_(file.encode())).conversations[0].is_new
+    assert Blobs(places.blobs).get(part.blob) == PNG  # what was lost is back

@@ -1,7 +1,10 @@
 """Files of conversations: what we write is read back as it was, and rubbish is only refused."""
 
+import base64
+import hashlib
 import json
 from html.parser import HTMLParser
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -9,10 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llmchat.core.carrying import bring_in, text_of
-from llmchat.core.exporting import naming, reading
+from llmchat.core.enclosing import Enclosing, take_out
+from llmchat.core.exporting import naming, own, reading
 from llmchat.core.exporting.branches import branch, only
 from llmchat.core.exporting.formats import FORMATS
 from llmchat.errors import LlmchatError, NotFound, StoreError
+from llmchat.store.blobs import Blobs
 from llmchat.store.ids import new_id
 from llmchat.store.store import Store, memory_store
 from llmchat.values import (
@@ -42,13 +47,16 @@ WORDS = st.text(
     ),
     max_size=12,
 )
+ATTACHED = {hashlib.sha256(data).hexdigest(): data for data in (b"", b"\0\xff<>", b"image" * 99)}
+LOST = "ab" * 32
+"""A hash whose bytes nobody has."""
 NUMBERS = st.floats(0, 4e9, allow_nan=False)
 PARTS = st.lists(
     st.builds(
         Part,
         kind=st.sampled_from(["text", "thinking", "tool_call", "tool_result", "image", "file"]),
         text=WORDS,
-        blob=st.none() | st.just("ab" * 32),
+        blob=st.none() | st.sampled_from([*ATTACHED, LOST]),
         meta=st.dictionaries(WORDS, WORDS, max_size=2),
     ),
     max_size=4,
@@ -106,6 +114,12 @@ def trees(draw: st.DrawFn) -> SavedConversation:
         folder=draw(st.none() | WORDS),
         deleted=draw(st.none() | NUMBERS),
         messages=tuple(messages),
+        blobs={
+            part.blob: ATTACHED[part.blob]
+            for message in messages
+            for part in message.parts
+            if part.blob in ATTACHED
+        },
     )
 
 
@@ -129,25 +143,82 @@ def test_what_is_written_is_read_back(conversations: list[SavedConversation]):
 
 
 @bounded(60)
-@given(trees())
-def test_export_then_import_is_identity_through_two_stores(saved: SavedConversation):
+@given(saved=trees())
+def test_export_then_import_is_identity_through_two_stores(
+    tmp_path_factory: pytest.TempPathFactory, saved: SavedConversation
+):
     first, second = memory_store("cli"), memory_store("cli")
+    blobs = [Blobs(tmp_path_factory.mktemp("blobs")) for _ in range(2)]
     try:
-        for store, data in ((first, exported(saved)), (second, None)):
-            whole = data or exported_from(first, saved.id)
-            (read,) = reading.read(whole).conversations
+        data = exported(saved)
+        for store, folder in zip((first, second), blobs, strict=True):
+            (read,) = reading.read(data).conversations
             assert read == saved
-            assert bring_in(store, read, again=False).is_new
-            assert not bring_in(store, read, again=False).is_new
-        assert exported_from(first, saved.id) == exported_from(second, saved.id)
+            assert bring_in(store, take_out(read, folder), again=False).is_new
+            assert not bring_in(store, take_out(read, folder), again=False).is_new
+            again = exported_from(store, saved.id, folder)
+            assert reading.read(again).conversations == (saved,)
+            data = again
+        assert exported_from(first, saved.id, blobs[0]) == data
     finally:
         first.close()
         second.close()
 
 
-def exported_from(store: Store, id_: str) -> bytes:
+def exported_from(store: Store, id_: str, blobs: Blobs | None = None) -> bytes:
     form = FORMATS["json"]
-    return (form.begin + text_of(store, id_, "json", None) + form.end).encode()
+    enclosing = Enclosing(blobs) if blobs else None
+    return (form.begin + text_of(store, id_, "json", None, enclosing) + form.end).encode()
+
+
+def with_images(*digests: str) -> SavedConversation:
+    parts = tuple(Part(kind="image", blob=digest, meta={"name": digest[:4]}) for digest in digests)
+    message = SavedMessage(id=new_id(), role="user", parts=parts)
+    return SavedConversation(id=new_id(), active_leaf=message.id, messages=(message,))
+
+
+def test_each_attachment_is_in_a_file_once_and_what_stays_behind_is_named(tmp_path: Path):
+    blobs = Blobs(tmp_path / "blobs")
+    one, two, large = (blobs.put(data) for data in (b"1", b"22", b"3" * 100))
+    enclosing = Enclosing(blobs, most=50)
+    first = enclosing.put_in(with_images(one, large, one, LOST))
+    second = enclosing.put_in(with_images(one, large, two))
+    assert (first.blobs, second.blobs) == ({one: b"1"}, {two: b"22"})
+    assert enclosing.left_out == [large[:4], LOST[:4]]
+    other = Blobs(tmp_path / "other")
+    for read in reading.read(exported(first, second)).conversations:
+        assert take_out(read, other).blobs == {}
+    assert other.get(two) == b"22"
+    with pytest.raises(NotFound):
+        other.get(large)
+
+
+def test_a_file_with_and_without_the_bytes_is_the_same_conversation(tmp_path: Path):
+    (digest, data) = list(ATTACHED.items())[2]
+    bare = with_images(digest)
+    whole = msgspec.structs.replace(bare, blobs={digest: data})
+    assert naming.derived(bare).id == naming.derived(whole).id
+
+
+def test_attachments_that_are_not_what_they_say_are_refused(monkeypatch: pytest.MonkeyPatch):
+    (digest, data) = list(ATTACHED.items())[2]
+    good = json.loads(exported(with_images(digest)))
+    for name, value in (
+        (digest, base64.b64encode(data + b"!").decode()),
+        (digest, "no base64"),
+        (digest, 5),
+        (digest.upper(), base64.b64encode(data).decode()),
+        ("../../x", base64.b64encode(data).decode()),
+    ):
+        good["conversations"][0]["blobs"] = {name: value}
+        with pytest.raises(StoreError) as caught:
+            reading.read(json.dumps(good).encode())
+        assert caught.value.key == "core.import_damaged"
+    good["conversations"][0]["blobs"] = {digest: base64.b64encode(data).decode()}
+    assert reading.read(json.dumps(good).encode()).conversations[0].blobs == {digest: data}
+    monkeypatch.setattr(own, "MAX_BLOB", len(data) - 1)
+    with pytest.raises(StoreError, match="size"):
+        reading.read(json.dumps(good).encode())
 
 
 @bounded(60)

@@ -41,7 +41,7 @@ def here(blobs: Blobs, *digests: str) -> list[bool]:
 async def test_what_any_message_or_draft_refers_to_stays(places: Places, blobs: Blobs):
     names = ["shown", "branch", "undone", "gone chat", "draft", "purged", "nobody"]
     digests = {name: blobs.put(name.encode()) for name in names}
-    storage = StoreThread()
+    storage = StoreThread(blobs=blobs)
     store = await storage.open(
         lambda: open_store(places.database, places.state / "writers", face="test")
     )
@@ -65,7 +65,7 @@ async def test_what_any_message_or_draft_refers_to_stays(places: Places, blobs: 
     places.drafts.write_text(f'{{"c": {{"files": [{{"blob": "{digests["draft"]}"}}]}}}}')
     age(places.blobs, *digests.values())
     await storage.call(store.conversations.purge, purged)
-    count = await storage.call(sweep, storage, blobs, places.drafts, now=True)
+    count = await storage.call(sweep, storage, places.drafts, now=True)
     await storage.close()
     assert count == 2
     assert {name for name in names if blobs.keep(digests[name])} == set(names[:5])
@@ -76,19 +76,19 @@ async def test_what_any_message_or_draft_refers_to_stays(places: Places, blobs: 
 async def test_nothing_is_deleted_where_not_everything_can_be_known(places: Places, blobs: Blobs):
     digest = blobs.put(b"alone")
     age(places.blobs, digest)
-    storage = StoreThread()
+    storage = StoreThread(blobs=blobs)
     await storage.open(lambda: memory_store("test"))
-    assert await storage.call(sweep, storage, blobs, places.drafts, now=True) == 0
+    assert await storage.call(sweep, storage, places.drafts, now=True) == 0
     await storage.close()
     damaged = places.database.with_name(places.database.name + ".damaged-20260101-000000")
     places.state.mkdir(parents=True, exist_ok=True)
     for hindrance in (damaged, places.drafts):
-        storage = StoreThread()
+        storage = StoreThread(blobs=blobs)
         await storage.open(
             lambda: open_store(places.database, places.state / "writers", face="test")
         )
         hindrance.mkdir()  # a draft that cannot be read, for one
-        assert await storage.call(sweep, storage, blobs, places.drafts, now=True) == 0
+        assert await storage.call(sweep, storage, places.drafts, now=True) == 0
         hindrance.rmdir()
         await storage.close()
     assert (places.blobs / digest[:2] / digest).is_file()
@@ -152,7 +152,7 @@ def test_many_at_once_lose_nothing_that_is_put(places: Places, monkeypatch: pyte
     sweeper.start()
     try:
         mine = Blobs(folder)
-        for number in range(300):
+        for number in range(120):
             data = str(number % 7).encode()
             digest = mine.put(data)
             assert mine.get(digest) == data

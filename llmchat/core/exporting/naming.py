@@ -16,7 +16,8 @@ from llmchat.values import Generation, SavedConversation, SavedMessage
 
 def derived(saved: SavedConversation) -> SavedConversation:
     """The conversation under names that its content decides."""
-    digest = hashlib.sha256(msgspec.json.encode(saved)).digest()
+    words = replace(saved, blobs={})  # named by their hashes: a file without the bytes is the same
+    digest = hashlib.sha256(msgspec.json.encode(words)).digest()
     names = {
         message.id: made_id(message.created or saved.created, _tail(digest, number))
         for number, message in enumerate(saved.messages)

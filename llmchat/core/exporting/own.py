@@ -2,10 +2,14 @@
 
     {"format": "llmchat", "version": 1, "conversations": [SavedConversation, ...]}
 
+The bytes of attachments are base64 under their sha256, in `blobs` of the first conversation that
+has them (`core/enclosing.py`); files without them are read too.
+
 What is read from one is checked like anything from outside: afterwards ids name one thing, parents
-come before what follows them, and times are times.
+come before what follows them, times are times, and attachments are what their hashes say.
 """
 
+import hashlib
 import re
 from typing import Any
 
@@ -26,6 +30,9 @@ END = "\n]}\n"
 
 LAST_MOMENT = 253402300800.0
 """The year 10000, in seconds since 1970: beyond it no calendar goes."""
+
+MAX_BLOB = 64 * 2**20
+"""Bytes of one attachment: what may be attached (`attaching/attachments.py`)."""
 
 _ID = re.compile("[0-9A-HJKMNP-TV-Z]{26}")
 _BLOB = re.compile("[0-9a-f]{64}")
@@ -74,6 +81,8 @@ def _checked(saved: SavedConversation) -> SavedConversation:
         messages.append(replace(message, status=status, created=_moment(message.created)))
     _require(marks <= seen, "a deletion of a message that is not there")
     visible = {message.id for message in messages if message.deleted is None}
+    for digest, data in saved.blobs.items():
+        _check_blob(digest, data)
     whole = tuple(messages)
     leaf = saved.active_leaf if saved.active_leaf in visible else newest_leaf(whole)
     return replace(
@@ -97,6 +106,11 @@ def _check_message(message: SavedMessage, seen: set[str]) -> None:
     if message.generation is not None:
         for origin in message.generation.settings.values():
             _require(_is_plain(origin), f"a setting of {message.id}")
+
+
+def _check_blob(digest: str, data: bytes) -> None:
+    _require(len(data) <= MAX_BLOB, f"the size of the attachment {digest[:64]!r}")
+    _require(hashlib.sha256(data).hexdigest() == digest, f"the attachment {digest[:64]!r}")
 
 
 def _is_plain(origin: Origin) -> bool:
