@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 from llmchat.core.asking import Asking, Services
 from llmchat.core.assigning import assignment_of, continuation_of, next_place
-from llmchat.core.compacting import KEPT_TURNS, Compaction
+from llmchat.core.compacting import KEPT_TURNS, Compaction, rewritten
 from llmchat.core.inforce import ContextUse, InForce, Weight
 from llmchat.core.remembering import Remembered
 from llmchat.core.savedstates import SavedStates
@@ -183,13 +183,17 @@ class Chats(Remembered):
         """A version of a message with other words.
 
         With `rerun` a question is answered again, and a reply goes on from its new words; the
-        result is the turn. Without it the result is the new message.
+        result is the turn. Without it the result is the new message. A summary is never answered:
+        what follows it follows its new version too.
         """
         words = as_parts(parts)
+        rerun = rerun and (await self.message(message)).role != "system"
 
         def save(store: Store) -> Assignment | Message:
             with store.db.transaction():
                 old = store.tree.get(message)
+                if old.role == "system":
+                    return rewritten(store, old, "".join(part.text for part in words))
                 if rerun and old.role == "assistant":
                     return continuation_of(store, old, words)
                 if rerun:

@@ -209,3 +209,28 @@ def _write(
         store.tree.set_active(conversation, leaf)
         store.conversations.touch(conversation)
     return store.tree.get(summary)
+
+
+def rewritten(store: Store, old: Message, words: str) -> Message:
+    """A version of a summary with other words, and copies of what follows it. All or nothing.
+
+    Raises:
+        UsageError: there are no words, or a reply is being written below it.
+    """
+    if not words.strip():
+        raise UsageError("core.nothing_to_send")
+    with store.db.transaction():
+        leaf = store.conversations.get(old.conversation).active_leaf
+        shown = store.tree.branch(old.conversation, leaf)
+        if old.id not in {one.id for one in shown}:
+            shown = store.tree.branch(old.conversation, store.tree.newest_leaf(old.id))
+        kept = shown[[one.id for one in shown].index(old.id) + 1 :]
+        if any(one.status == "streaming" for one in kept):
+            raise UsageError("core.compact_busy")
+        meta = next((part.meta for part in old.parts if part.kind == "text"), {})
+        part = Part(kind="text", text=words, meta=meta)
+        fresh = store.tree.add(old.conversation, old.parent, old.role, (part,))
+        leaf = store.tree.copy_below(kept, old.conversation, fresh)
+        store.tree.set_active(old.conversation, leaf)
+        store.conversations.touch(old.conversation)
+    return store.tree.get(fresh)

@@ -8,7 +8,8 @@ import re
 
 from msgspec import Struct
 
-from llmchat.store.database import Database, SqlValue
+from llmchat.store.copies import Copies
+from llmchat.store.database import Database, Row, SqlValue
 from llmchat.store.snippets import Sought, snippet
 from llmchat.values import Role
 
@@ -81,12 +82,15 @@ def match_expression(words: str) -> str:
 
 
 def search(db: Database, words: str, within: Within = EVERYTHING, *, limit: int = 50) -> list[Hit]:
-    """Titles first, then messages, the newest first in each."""
+    """Titles first, then messages, the newest first in each.
+
+    What a compaction copied is the same turn twice: it is listed once, by its newest copy.
+    """
     expression = match_expression(words)
     if not expression:
         return []
     condition, bindings = within.condition("conversation.updated", _OF_THE_CHAT)
-    titles = db.read(
+    found = db.read(
         f"""SELECT conversation.id, NULL, title_fts.title, CAST(title_fts.title AS BLOB),
                 NULL, created
             FROM title_fts JOIN conversation ON number = title_fts.rowid
@@ -94,20 +98,34 @@ def search(db: Database, words: str, within: Within = EVERYTHING, *, limit: int 
             ORDER BY touched DESC LIMIT ?""",
         (expression, *bindings, limit),
     )
+    copies = Copies(db)
+    before: SqlValue = None
+    while len(found) < limit:
+        rows = _messages(db, expression, within, before, limit - len(found))
+        found += [row for row in rows if copies.is_new(row)]
+        if not rows:
+            break
+        before = rows[-1][6]
+    sought = Sought(_terms(words), is_open=_is_open(words))
+    return [_hit(sought, *row[:6]) for row in found]
+
+
+def _messages(
+    db: Database, expression: str, within: Within, before: SqlValue, limit: int
+) -> list[Row]:
+    """Messages with the words, the newest first, older than the one numbered `before`."""
     condition, bindings = within.condition("message.created", "made.message = message.seq")
-    left = max(0, limit - len(titles))
-    messages = db.read(
+    return db.read(
         f"""SELECT conversation.id, message.id, title, CAST(message_fts.text AS BLOB), role,
-                message.created
+                message.created, message.seq
             FROM message_fts
             JOIN message ON message.seq = message_fts.rowid
             JOIN conversation ON conversation.id = message.conversation
             WHERE message_fts MATCH ? AND message.deleted IS NULL AND conversation.deleted IS NULL
+            AND (?2 IS NULL OR message_fts.rowid < ?2)
             {condition} ORDER BY message_fts.rowid DESC LIMIT ?""",
-        (expression, *bindings, left),
+        (expression, before, *bindings, limit),
     )
-    sought = Sought(_terms(words), is_open=_is_open(words))
-    return [_hit(sought, *row) for row in [*titles, *messages]]
 
 
 def _hit(

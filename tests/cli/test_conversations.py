@@ -156,6 +156,14 @@ def test_a_conversation_is_summed_up_and_says_what_is_in_force(model: str, place
     assert json.loads(done.stdout)["text"]
     assert run("chats", "show", chat["id"]).stdout.count("## ") == 3
     assert run("chats", "compact", chat["id"]).returncode == 2  # one turn is left
+    assert run("chats", "summary", chat["id"]).stdout.strip() == json.loads(done.stdout)["text"]
+    changed = run("chats", "summary", chat["id"], "--set", "-", given="My words.\nTwo lines.\n")
+    assert changed.stdout == "My words.\nTwo lines.\n"
+    assert "My words." in run("chats", "show", chat["id"]).stdout
+    assert run("chats", "summary", chat["id"], "--edit").returncode == 2  # no terminal here
+    assert run("chats", "summary", chat["id"], "--set", "").returncode == 2
+    whole = run("chats", "export", chat["id"], "--format", "json").stdout
+    assert json.loads(done.stdout)["text"] in whole  # the version before
 
 
 def test_in_a_pipe_nobody_is_asked_what_to_leave_out(model: str, script):

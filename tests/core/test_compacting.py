@@ -126,6 +126,58 @@ async def test_an_older_part_that_does_not_fit_is_summed_up_in_portions(open_run
     assert len(await rt.chats.branch(chat.id)) == 3
 
 
+async def test_a_summary_has_versions_and_each_keeps_what_follows(open_runtime):
+    rt = await open_runtime("rate=0;say=Numbers.")
+    chat = await talked(rt)
+    (summary,) = await (await rt.chats.compact(chat.id)).wait()
+    before = await rt.chats.branch(chat.id)
+    for rerun in (True, False):  # nobody answers a summary
+        changed = await rt.chats.edit(summary.id, f"Mine {rerun}.", rerun=rerun)
+        assert isinstance(changed, Message)
+        assert changed.parts[0].meta == summary.parts[0].meta
+        assert len(await texts(rt, chat)) == len(before)
+        assert (await texts(rt, chat))[0] == f"Mine {rerun}."
+    assert [one.generation for one in (await rt.chats.branch(chat.id))[1:]] == [
+        one.generation for one in before[1:]
+    ]
+    assert [one.id for one in await rt.chats.select(summary.id)] == [one.id for one in before]
+    # From a branch that is not shown, too.
+    await rt.chats.select(changed.id)
+    again = await rt.chats.edit(summary.id, "Other.")
+    assert (await texts(rt, chat))[1:] == [one.text.split("\n#!")[0] for one in before[1:]]
+    (reply,) = await (await rt.chats.send(chat.id, "on?\n#!say=on")).wait()
+    assert (await rt.chats.branch(chat.id))[0].id == again.id
+    with pytest.raises(UsageError):
+        await rt.chats.edit(summary.id, " ")
+    turn = await rt.chats.send(chat.id, "go\n#!words=500;rate=50")
+    with pytest.raises(UsageError, match="being written"):
+        await rt.chats.edit(again.id, "No.")
+    await rt.chats.cancel(turn.id)
+    assert reply.text == "on"
+
+
+async def test_a_turn_that_a_compaction_kept_is_found_once(open_runtime):
+    rt = await open_runtime("rate=0;say=Numbers.")
+    chat = await talked(rt)
+    await (await rt.chats.send(chat.id, "question 3\n#!say=answer 3")).wait()  # said twice
+    original = await rt.chats.branch(chat.id)
+    before = [hit.snippet for hit in await rt.chats.search("answer")]
+    await (await rt.chats.compact(chat.id, keep=2)).wait()
+    (summary, *kept) = await rt.chats.branch(chat.id)
+    await rt.chats.edit(summary.id, "Numbers again.")
+    kept = (await rt.chats.branch(chat.id))[1:]
+    hits = await rt.chats.search("answer")
+    assert [hit.snippet for hit in hits] == before
+    newest = [one.id for one in reversed(kept)]
+    assert [hit.message for hit in hits] == [*newest, *(m.id for m in reversed(original[:6]))]
+    for limit in range(1, 9):
+        assert await rt.chats.search("answer", limit=limit) == hits[:limit]
+    # Said once more on the old branch: three times there, twice on the new ones.
+    await rt.chats.select(original[-1].id)
+    await (await rt.chats.send(chat.id, "question 3\n#!say=answer 3")).wait()
+    assert len(await rt.chats.search("answer")) == len(before) + 2
+
+
 async def test_nothing_to_sum_up_and_a_reply_under_way(rt):
     chat = await talked(rt, 1)
     with pytest.raises(UsageError, match="nothing"):

@@ -36,7 +36,8 @@ async def answered(pilot, words: str) -> None:
     chat = pilot.app.chat
     count = len(texts(chat))
     await say(pilot, words)
-    await until(pilot, lambda: len(texts(chat)) == count + 2 and not chat.answering)
+    await until(pilot, lambda: len(texts(chat)) == count + 2 and texts(chat)[-1])
+    await until(pilot, lambda: not chat.answering)
 
 
 async def test_a_file_is_chosen_shown_sent_and_kept_by_an_edit(open_app, files):
@@ -121,14 +122,21 @@ async def test_summing_up_and_back(open_app):
         before = texts(chat)
         await say(pilot, "/compact")
         await until(pilot, lambda: texts(chat)[:1] == ["In short."])
-        assert texts(chat)[1:] == before[2:]
         await until(pilot, lambda: not chat.answering)
+        await until(pilot, lambda: texts(chat) == ["In short.", *before[2:]])
         summary = chat.transcript.messages[0]
         chat.transcript.view(summary.id).focus()
-        await pilot.press("e")  # a summary is not changed
-        assert chat.editing is None
-        await pilot.press("left_square_bracket")
-        await until(pilot, lambda: texts(chat) == before)
+        await pilot.press("r")  # nothing is answered again
+        assert not chat.answering
+        await pilot.press("e")
+        await until(pilot, lambda: chat.editing == summary.id)
+        chat.composer.replace_text("In my words.")
+        await pilot.press("enter")
+        await until(pilot, lambda: texts(chat) == ["In my words.", *before[2:]])
+        for shown in (["In short.", *before[2:]], before):
+            chat.transcript.view(chat.transcript.messages[0].id).focus()
+            await pilot.press("left_square_bracket")
+            await until(pilot, lambda shown=shown: texts(chat) == shown)
 
 
 async def test_a_persona_is_chosen(open_app, places):

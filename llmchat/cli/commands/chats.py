@@ -8,7 +8,7 @@ import click
 from llmchat.cli.amounts import ago
 from llmchat.cli.carrying import export_chats, import_chats
 from llmchat.cli.changing import set_chat, show_settings
-from llmchat.cli.compacting import compact_chat
+from llmchat.cli.compacting import compact_chat, show_summary
 from llmchat.cli.output import answer_json, ask, can_ask, note, table, write_answer
 from llmchat.cli.parameters import ChatId, ModelName, Whole
 from llmchat.cli.parts import ask_core
@@ -78,6 +78,7 @@ chats.add_command(import_chats)
 chats.add_command(replay_chat)
 chats.add_command(set_chat)
 chats.add_command(show_settings)
+chats.add_command(show_summary)
 
 
 @chats.command("search", help=say("cli.about_chats_search"))

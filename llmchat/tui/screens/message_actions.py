@@ -48,7 +48,7 @@ class MessageActions(ChatBase):
         if self.answering and what not in {"copy", "copy_code"}:
             self.tell(say("tui.busy"))
             return
-        if message.role == "system" and what in {"edit", "regenerate", "continue"}:
+        if message.role == "system" and what in {"regenerate", "continue"}:
             self.tell(say("tui.summary_fixed"))
             return
         await self._DEEDS[what](self, message)
