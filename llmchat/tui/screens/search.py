@@ -7,6 +7,7 @@ conversation at the hit is the chat screen's.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from textual import on

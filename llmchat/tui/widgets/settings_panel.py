@@ -108,7 +108,7 @@ class SettingsPanel(VerticalScroll, can_focus=False):
         row = self.query_one(f"#row-{field.id}", Horizontal)
         line = row.query_one(Input)
         own = read(self._own, field.key)
-        if not line.has_focus:
+        if line is not self.screen.focused:  # keys may be on their way to it
             line.value = as_text(own)
         inherited = as_text(read(in_force, field.key)) if own is None else ""
         line.placeholder = inherited or say("tui.set_unset")

@@ -69,7 +69,7 @@ class StreamedMarkdown(Markdown):
             self._pending.append(cleaned)
         if self._pending and not self._painting:
             self._painting = True
-            self.run_worker(self._paint(), exit_on_error=True)
+            self.run_worker(self._paint, exit_on_error=True)
 
     async def _paint(self) -> None:
         try:

@@ -112,7 +112,7 @@ class Transcript(VerticalScroll, can_focus=False):
         super().watch_scroll_y(old_value, new_value)
         if new_value <= 1 and new_value < old_value and self._earlier and not self._loading:
             self._loading = True
-            self.run_worker(self.show_earlier())
+            self.run_worker(self.show_earlier)
 
     async def show_earlier(self) -> None:
         """Mount one more page above, and keep the reader's place."""
