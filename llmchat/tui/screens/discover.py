@@ -6,6 +6,7 @@ pull: whoever opened the screen does.
 """
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from textual import on
