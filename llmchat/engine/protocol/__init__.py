@@ -15,6 +15,7 @@ id are dropped. An unknown request is answered with `Failed(code="unknown_reques
 from llmchat.engine.protocol.events import (
     Counted,
     Delta,
+    DeltaKind,
     Device,
     Done,
     Embedded,
@@ -87,6 +88,7 @@ __all__ = [
     "Count",
     "Counted",
     "Delta",
+    "DeltaKind",
     "Device",
     "Done",
     "Embed",

@@ -189,12 +189,15 @@ class TokenInfo(Struct, frozen=True, array_like=True):
     rivals: tuple[Rival, ...] = ()
 
 
-class Delta(Struct, frozen=True, kw_only=True, tag="delta", omit_defaults=True):
+DeltaKind = Literal["text", "thinking", "tool"]
+
+
+class Delta(Struct, frozen=True, kw_only=True, tag="delta", omit_defaults=True, gc=False):
     """More of a reply. Text is whole characters; a stop string never leaks."""
 
     id: int
     choice: int = 0
-    kind: Literal["text", "thinking", "tool"] = "text"
+    kind: DeltaKind = "text"
     text: str = ""
     tokens: tuple[TokenInfo, ...] = ()
 

@@ -77,10 +77,10 @@ class Batch:
         Raises:
             CApiError: more rows than n_batch would abort the process.
         """
-        count = len(tokens)
-        if not 0 < count <= self.room:
+        count, start = len(tokens), self.n
+        end = start + count
+        if not start < end <= self.n_rows:
             raise CApiError(f"{count} rows for a batch with room for {self.room}")
-        start, end = self.n, self.n + count
         if count == 1:  # the path of every generated token: no temporary arrays
             self._token[start], self._pos[start] = tokens[0], position
             self._seq[start], self._output[start] = seq, output

@@ -52,7 +52,7 @@ def _read_messages(prompt: Messages, vocab: Vocab, segments: Sequence[Segment]) 
         if kept is not None:
             tokens += kept
             continue
-        for segment in fuse(run, vocab.controls):
+        for segment in fuse(run, vocab.control_texts):
             tokens += _follow(vocab, tokens, segment.text, special=segment.special)
     text = "".join(segment.text for segment in segments)
     return Read(text, _once(vocab, tokens), tuple(segments))
@@ -97,7 +97,7 @@ def _kept(segment: Segment, messages: Sequence[ChatMessage], vocab: Vocab) -> li
 
 def _follow(vocab: Vocab, before: Sequence[int], text: str, *, special: bool) -> list[int]:
     """Tokens of a text after others: inside a line, SPM must put no space in front."""
-    if not before or special or vocab.is_control(before[-1]):
+    if not before or special or before[-1] in vocab.controls:
         return vocab.tokenize(text, special=special)
     return vocab.tokenize_inside(text)
 

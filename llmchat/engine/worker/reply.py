@@ -7,12 +7,12 @@ when it is over. Refuses the loop and llama.cpp's memory.
 import hashlib
 import time
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from msgspec.structs import replace
 
 from llmchat.engine.backend import Emit
-from llmchat.engine.protocol import Delta, Finished, Generate, TokenInfo
+from llmchat.engine.protocol import Delta, DeltaKind, Finished, Generate, TokenInfo
 from llmchat.engine.worker.adapters import NOTHING
 from llmchat.engine.worker.constraint.rule import Rule
 from llmchat.engine.worker.memory import Slot
@@ -26,11 +26,11 @@ from llmchat.values import FinishReason, Timings, ToolCall, Usage
 class Parser(Protocol):
     """Sorts a reply's text into text, thinking and tool calls; `chat.parse.ReplyParser` is one."""
 
-    def feed(self, text: str) -> Sequence[tuple[str, str]]:
+    def feed(self, text: str) -> Sequence[tuple[DeltaKind, str]]:
         """(kind, text) of what is certain now."""
         ...
 
-    def end(self) -> Sequence[tuple[str, str]]:
+    def end(self) -> Sequence[tuple[DeltaKind, str]]:
         """What was held back."""
         ...
 
@@ -51,11 +51,11 @@ class PlainParser:
     tool_calls: tuple[ToolCall, ...] = ()
     verbatim = False
 
-    def feed(self, text: str) -> Sequence[tuple[str, str]]:
+    def feed(self, text: str) -> Sequence[tuple[DeltaKind, str]]:
         """The text itself."""
         return (("text", text),) if text else ()
 
-    def end(self) -> Sequence[tuple[str, str]]:
+    def end(self) -> Sequence[tuple[DeltaKind, str]]:
         """Nothing is held back."""
         return ()
 
@@ -87,6 +87,8 @@ class Task:
         self.marks: list[int] = []
         """Lengths of the prompt at which what was read is kept (`memory/checkpoints.py`)."""
         self.forced: list[int] = []
+        self.ends: frozenset[int] = frozenset()
+        """Tokens that end a reply and are not part of it."""
         self.mixture = NOTHING
         self.rules: list[Rule] = []
         """One for each choice, at the reply's beginning; empty without a constraint."""
@@ -173,7 +175,8 @@ class Reply:
     @property
     def generating(self) -> bool:
         """Its next row gives a token of the answer, and nothing else is left to read."""
-        return self.first > 0 and self.pending == 1
+        slot = self.slot
+        return self.first > 0 and slot is not None and len(self.tokens) == len(slot.tokens) + 1
 
     @property
     def written(self) -> int:
@@ -184,18 +187,15 @@ class Reply:
         """Pass a token's bytes through stop strings and the parser to the client."""
         self._send(self.parser.feed(self.stream.feed(piece)), info)
 
-    def _send(self, parts: Sequence[tuple[str, str]], info: tuple[TokenInfo, ...]) -> None:
-        emit, request = self.task.emit, self.task.request
+    def _send(self, parts: Sequence[tuple[DeltaKind, str]], info: tuple[TokenInfo, ...]) -> None:
+        task = self.task
+        number = task.request.id
         for kind, text in parts:
             if text or info:
-                emit(
-                    Delta(
-                        id=request.id, choice=self.choice, kind=_kind(kind), text=text, tokens=info
-                    )
-                )
+                task.emit(Delta(id=number, choice=self.choice, kind=kind, text=text, tokens=info))
                 info = ()
         if info:  # a token whose character is not whole yet
-            emit(Delta(id=request.id, choice=self.choice, tokens=info))
+            task.emit(Delta(id=number, choice=self.choice, tokens=info))
 
     def end(self, reason: FinishReason, vocab: Vocab) -> None:
         """Send what was held back, and Finished."""
@@ -242,12 +242,6 @@ def _with_ids(calls: Sequence[ToolCall], reply: str) -> tuple[ToolCall, ...]:
     """Calls with ids of their own in a whole conversation: nine signs, as Mistral's models want."""
     digest = hashlib.sha256(reply.encode()).hexdigest()[:6]
     return tuple(replace(call, id=f"{digest}{number:03}") for number, call in enumerate(calls))
-
-
-def _kind(kind: str) -> Literal["text", "thinking", "tool"]:
-    if kind == "thinking":
-        return "thinking"
-    return "tool" if kind == "tool" else "text"
 
 
 def _with_completion(usage: Usage, count: int) -> Usage:

@@ -80,7 +80,9 @@ def plan(
     Generating replies get one row each. Readers share the chunk evenly, in order; what one does
     not need goes to the next.
     """
-    shares = [Share(reply, 1) for reply in sorted(generating, key=_order)[:n_batch]]
+    if len(generating) > n_batch:
+        generating = sorted(generating, key=_order)[:n_batch]
+    shares = [Share(reply, 1) for reply in generating]
     room = min(chunk, n_batch - len(shares))
     waiting = sorted(reading, key=_order)
     for position, reply in enumerate(waiting):

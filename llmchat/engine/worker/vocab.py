@@ -59,15 +59,17 @@ class Vocab:
         return frozenset(token for token in range(self.size) if is_eog(vocab, token))
 
     @cached_property
-    def controls(self) -> tuple[str, ...]:
-        """The texts of all control tokens."""
+    def controls(self) -> frozenset[int]:
+        """Tokens that are signs to the program, not text."""
         is_control, vocab = lib.llama_vocab_is_control, self.pointer
-        tokens = (token for token in range(self.size) if is_control(vocab, token))
-        return tuple(self.piece(token).decode("utf-8", "replace") for token in tokens)
+        return frozenset(token for token in range(self.size) if is_control(vocab, token))
 
-    def is_control(self, token: int) -> bool:
-        """A token that is a sign to the program, not text."""
-        return bool(lib.llama_vocab_is_control(self.pointer, token))
+    @cached_property
+    def control_texts(self) -> tuple[str, ...]:
+        """The texts of all control tokens, in their order."""
+        return tuple(
+            self.piece(token).decode("utf-8", "replace") for token in sorted(self.controls)
+        )
 
     @cached_property
     def digest(self) -> str:
@@ -128,13 +130,14 @@ class TextStream:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._stop = tuple(word for word in stop if word)
         self._longest = max(map(len, self._stop), default=0)
+        self._starts = frozenset(word[0] for word in self._stop)
         self._held = ""
         self.stopped = False
 
     def feed(self, piece: bytes) -> str:
         """The text that may be shown now. Sets `stopped` when a stop string is complete."""
         text = self._decoder.decode(piece)
-        if not self._stop:
+        if not self._held and self._starts.isdisjoint(text):
             return text
         self._held += text
         found = min((at for at in map(self._held.find, self._stop) if at >= 0), default=-1)

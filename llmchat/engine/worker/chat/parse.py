@@ -14,15 +14,15 @@ from typing import Any, Final, Literal
 
 from msgspec.structs import replace
 
+from llmchat.engine.protocol import DeltaKind
 from llmchat.engine.worker.chat import toolless
 from llmchat.engine.worker.chat.calls import read_calls, string_parameters
 from llmchat.engine.worker.chat.probe import Markers
 from llmchat.engine.worker.chat.template import ChatTemplate, Segment
 from llmchat.values import ToolCall
 
-Kind = Literal["text", "thinking", "tool"]
 State = Literal["text", "thinking", "tool", "header"]
-Pieces = list[tuple[Kind, str]]
+Pieces = list[tuple[DeltaKind, str]]
 
 Rules = dict[State, dict[str, State]]
 _HEADED: Final[dict[str, Rules]] = {
@@ -91,6 +91,8 @@ class ReplyParser:
         self._space = ""
         """White space of thinking that is dropped if thinking ends after it."""
         self._skip_space = False
+        self._starts: frozenset[str] | None = None
+        """Amid an answer: what a marker begins with. None: what comes may be more than text."""
         self._bodies: list[str] = []
         self._texts = string_parameters(definitions)
         self._unsure = self._markers.family in _HEADED
@@ -119,6 +121,8 @@ class ReplyParser:
 
     def feed(self, text: str) -> Pieces:
         """What is certain now."""
+        if self._starts is not None and not self._held and self._starts.isdisjoint(text):
+            return [("text", text)] if text else []
         self._held += text
         return self._advance(final=False)
 
@@ -148,6 +152,8 @@ class ReplyParser:
         ready = self._held[: len(self._held) - keep]
         self._held = self._held[len(ready) :]
         self._emit(ready, pieces)
+        amid = self._state == "text" and not (self._fresh or self._skip_space or self._unsure)
+        self._starts = frozenset(m[0] for m in self._rules["text"]) if amid else None
         return _merged(pieces)
 
     def _look_for_header(self, *, final: bool) -> None:

@@ -97,7 +97,7 @@ class Reader:
             raise GenerationFailed(
                 "engine.text_too_long", number=number, tokens=len(row), limit=self._limit
             )
-        closing = int(self._vocab.is_control(row[-1])) if keep_last is None else keep_last
+        closing = int(row[-1] in self._vocab.controls) if keep_last is None else keep_last
         return row[: self._limit - closing] + row[len(row) - closing :]
 
     @staticmethod
