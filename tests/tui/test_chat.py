@@ -1,7 +1,8 @@
 """The chat screen over a Runtime in memory: what a person does, and what is on the screen then."""
 
+from textual.command import CommandList
 from textual.containers import VerticalScroll
-from textual.widgets import Markdown
+from textual.widgets import Input, Markdown, TextArea
 
 from llmchat.core.events import ModelLoading, PromptRead
 from llmchat.errors import ConfigError, WorkerDied
@@ -44,6 +45,25 @@ async def test_a_message_goes_out_and_the_reply_streams_in(make_app, runtime):
         assert view(turn.reply.id).has_class("-footed")
 
 
+def last_view(chat) -> MessageView:
+    """The newest message's widget."""
+    view: MessageView = chat.transcript.view(chat.transcript.messages[-1].id)
+    return view
+
+
+def has_keys(chat) -> bool:
+    """The last message is there (none is while the transcript is built anew) and has the keys."""
+    return bool(chat.transcript.messages) and last_view(chat).has_focus
+
+
+async def focused(pilot, place: int) -> None:
+    """Give a message the keys, and wait until it has them."""
+    chat = pilot.app.chat
+    view = chat.transcript.view(chat.transcript.messages[place].id)
+    view.focus()
+    await until(pilot, lambda: view.has_focus, "the message to have the keys")
+
+
 async def send(pilot, runtime, text: str):
     """Send `text` and give back the turn that it started."""
     count = len(runtime.chats.running)
@@ -66,7 +86,7 @@ async def test_the_last_conversation_is_open_and_another_opens_from_the_list(mak
         chat.sidebar.focus()
         await pilot.press("down", "enter")
         await until(pilot, lambda: words(chat) == "old question\nold answer")
-        assert chat.composer.has_focus
+        await until(pilot, lambda: chat.composer.has_focus)
 
 
 async def test_what_is_sent_before_the_runtime_is_open_waits_and_goes_out(make_app, runtime):
@@ -184,7 +204,7 @@ async def test_the_keys_of_a_message(make_app, runtime):
         chat = pilot.app.chat
         await pilot.press("shift+tab")
         reply = chat.transcript.messages[-1]
-        assert chat.transcript.view(reply.id).has_focus
+        await until(pilot, lambda: chat.transcript.view(reply.id).has_focus)
         await pilot.press("y")
         await until(pilot, lambda: pilot.app.clipboard == reply.text)
         await pilot.press("Y")
@@ -195,19 +215,19 @@ async def test_the_keys_of_a_message(make_app, runtime):
         await turn.write("another")
         await turn.finish()
         await until(pilot, lambda: chat.turn is None)
-        assert words(chat) == "question\nanother"
-        chat.transcript.focus_last()
+        await until(pilot, lambda: words(chat) == "question\nanother")
+        await focused(pilot, -1)
         await pilot.press("left_square_bracket")
-        await until(pilot, lambda: "answer with" in words(chat))
+        await until(pilot, lambda: "answer with" in words(chat) and has_keys(chat))
         await pilot.press("right_square_bracket")
-        await until(pilot, lambda: words(chat) == "question\nanother")
+        await until(pilot, lambda: words(chat) == "question\nanother" and has_keys(chat))
         await pilot.press("d")
-        await until(pilot, lambda: words(chat) == "question")
+        await until(pilot, lambda: words(chat) == "question" and has_keys(chat))
         await pilot.press("u")
-        await until(pilot, lambda: words(chat) == "question\nanother")
+        await until(pilot, lambda: words(chat) == "question\nanother" and has_keys(chat))
         await pilot.press("f")
         await until(pilot, lambda: chat.conversation.id != talk.id)
-        assert words(chat) == "question\nanother"
+        await until(pilot, lambda: words(chat) == "question\nanother")
 
 
 async def test_an_edit_is_a_version_and_esc_leaves_it(make_app, runtime):
@@ -216,13 +236,20 @@ async def test_an_edit_is_a_version_and_esc_leaves_it(make_app, runtime):
         await ready(pilot)
         chat = pilot.app.chat
         await pilot.press(*"draft")
-        await pilot.press("shift+tab", "up", "e")
+        await pilot.press("shift+tab")
+        await until(pilot, lambda: last_view(chat).has_focus)
+        await pilot.press("up")
+        first = chat.transcript.view(chat.transcript.messages[0].id)
+        await until(pilot, lambda: first.has_focus)
+        await pilot.press("e")
         await until(pilot, lambda: chat.composer.text == "question")
+        await until(pilot, lambda: chat.composer.has_focus)
         await pilot.press("escape")
-        assert chat.composer.text == "draft"
-        chat.transcript.focus_last()
-        await pilot.press("up", "e")
+        await until(pilot, lambda: chat.composer.text == "draft")
+        await focused(pilot, 0)
+        await pilot.press("e")
         await until(pilot, lambda: chat.composer.text == "question")
+        await until(pilot, lambda: chat.composer.has_focus)
         await pilot.press(*" two", "enter")
         await until(pilot, lambda: runtime.chats.running)
         turn = runtime.chats.running[0]
@@ -230,7 +257,7 @@ async def test_an_edit_is_a_version_and_esc_leaves_it(make_app, runtime):
         await turn.write("reply two")
         await turn.finish()
         await until(pilot, lambda: words(chat) == "question two\nreply two")
-        assert chat.composer.text == "draft"
+        await until(pilot, lambda: chat.composer.text == "draft")
 
 
 async def test_renaming_pinning_deleting_and_undoing_a_conversation(make_app, runtime):
@@ -241,8 +268,10 @@ async def test_renaming_pinning_deleting_and_undoing_a_conversation(make_app, ru
         chat.sidebar.focus()
         await pilot.press("r")
         await until(pilot, lambda: isinstance(pilot.app.screen, LineScreen))
+        await until(pilot, lambda: pilot.app.screen.query_one(Input).has_focus)
         await pilot.press("end", *" two", "enter")
         await until(pilot, lambda: runtime.chats.conversations[talk.id].title == "Talk two")
+        await until(pilot, lambda: pilot.app.screen is chat)
         await pilot.press("p")
         await until(pilot, lambda: runtime.chats.conversations[talk.id].pinned)
         await pilot.press("d")
@@ -294,7 +323,7 @@ async def test_esc_stops_a_pull(make_app, runtime):
         await ready(pilot)
         await until(pilot, lambda: pilot.app.chat.welcome.offered)
         await pilot.press("up")
-        assert pilot.app.chat.welcome.query_one(ModelList).has_focus
+        await until(pilot, lambda: pilot.app.chat.welcome.query_one(ModelList).has_focus)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, PullScreen))
         await pilot.press("escape")
@@ -366,7 +395,8 @@ async def test_answered_again_the_new_version_has_the_keys(make_app, runtime):
     runtime.chats.talk("Talk", ("q", "words"))
     async with make_app().run_test(size=(120, 40)) as pilot:
         await ready(pilot)
-        await pilot.press("shift+tab", "r")
+        await focused(pilot, -1)
+        await pilot.press("r")
         await until(pilot, lambda: runtime.chats.running)
         new = runtime.chats.running[0].reply.id
         await until(pilot, lambda: (view := pilot.app.chat.transcript.view(new)) and view.has_focus)
@@ -379,11 +409,16 @@ async def test_f4_shows_what_is_set_and_by_whom_and_saves_a_change(make_app, run
         await pilot.press("f4")
         await until(pilot, lambda: pilot.app.chat.query(SettingsPanel))
         panel = pilot.app.chat.query_one(SettingsPanel)
+        await until(pilot, lambda: panel.query("#sampling-temperature"))
         await until(pilot, lambda: panel.query_one("#sampling-temperature").placeholder)
-        await pilot.press(*"Be brief.", "tab", *"0.3", "tab")
+        await until(pilot, lambda: panel.query_one(TextArea).has_focus)
+        await pilot.press(*"Be brief.", "tab")
+        await until(pilot, lambda: panel.query_one("#sampling-temperature").has_focus)
+        await pilot.press(*"0.3", "tab")
         saved = runtime.chats.conversations
         await until(pilot, lambda: saved[talk.id].settings.sampling.temperature == 0.3)
         await until(pilot, lambda: saved[talk.id].settings.system == "Be brief.")
+        await until(pilot, lambda: panel.query_one("#sampling-top_k").has_focus)
         await pilot.press(*"many", "tab")
         await until(pilot, lambda: panel.has_class("-wrong"))
         assert saved[talk.id].settings.sampling.top_k is None
@@ -424,14 +459,18 @@ async def test_the_sidebar_hides_where_it_is_narrow_and_ctrl_b_brings_it(make_ap
         assert chat.transcript.size.width in {0, width}
 
 
+def offered(palette) -> list[str]:
+    """The commands that the palette lists."""
+    return [option.hit.text for lines in palette.query(CommandList) for option in lines.options]
+
+
 async def test_the_palette_runs_an_action(make_app, runtime):
     runtime.chats.talk("Talk", ("q", "a"))
     async with make_app().run_test(size=(120, 40)) as pilot:
         await ready(pilot)
         await pilot.press("ctrl+p")
         await pilot.press(*"New chat")
-        await until(pilot, lambda: pilot.app.screen.query("CommandList #option-list") or True)
-        await pilot.pause(0.3)
+        await until(pilot, lambda: offered(pilot.app.screen)[:1] == ["New chat"], "the action")
         await pilot.press("enter")
         await until(pilot, lambda: pilot.app.chat.conversation is None, "the new chat")
 

@@ -9,6 +9,7 @@ import pytest
 from llmchat.core.runtime import Runtime
 from llmchat.paths import Places
 from llmchat.tui.app import LlmchatApp
+from llmchat.tui.screens.search import SearchScreen
 from llmchat.values import ChatSettings
 from tests.engine.conftest import nothing_left
 from tests.tui.conftest import ready, until
@@ -38,6 +39,11 @@ def open_app(places: Places, tmp_path: Path):
 
 def texts(chat) -> list[str]:
     return [message.text for message in chat.transcript.messages]
+
+
+def newest(chat) -> str | None:
+    """The last message's id; nothing while the transcript is built anew."""
+    return chat.transcript.messages[-1].id if chat.transcript.messages else None
 
 
 async def say(pilot, words: str) -> None:
@@ -101,13 +107,13 @@ async def test_regenerating_and_stepping_through_versions(open_app):
         first = chat.transcript.messages[-1].id
         chat.transcript.focus_last()
         await pilot.press("r")
-        await until(pilot, lambda: chat.transcript.messages[-1].id != first and chat.turn is None)
+        await until(pilot, lambda: newest(chat) not in (None, first) and chat.turn is None)
         await until(pilot, lambda: texts(chat) == ["Hi", "One."])
         chat.transcript.focus_last()
         await pilot.press("left_square_bracket")
-        await until(pilot, lambda: chat.transcript.messages[-1].id == first)
+        await until(pilot, lambda: newest(chat) == first and chat.transcript.view(first).has_focus)
         await pilot.press("d")
-        await until(pilot, lambda: chat.transcript.messages[-1].id != first)
+        await until(pilot, lambda: newest(chat) not in (None, first))
 
 
 async def test_f4_is_saved_and_shown_with_its_source(open_app):
@@ -137,8 +143,11 @@ async def test_ctrl_k_opens_an_older_version_of_what_was_asked_on_the_command_li
         old = turn.question
         await (await rt.chats.edit(old.id, "Name a lemon.")).wait()
         await pilot.press("ctrl+k", *"tangerine")
+        await until(pilot, lambda: isinstance(pilot.app.screen, SearchScreen))
+        await until(pilot, lambda: pilot.app.screen.query("OptionList"))
         hits = pilot.app.screen.query_one("OptionList")
-        await until(pilot, lambda: hits.option_count == 2, "the title and the question")
+        await until(pilot, lambda: pilot.app.screen._looked == "tangerine", "the whole word")
+        assert hits.option_count == 2, "the title and the question"
         await pilot.press("down", "enter")
         await until(pilot, lambda: texts(chat) == ["Name a tangerine.", "One."])
         await until(pilot, lambda: chat.transcript.view(old.id).has_focus)

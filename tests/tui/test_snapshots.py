@@ -145,6 +145,7 @@ def test_searching_everything(snap_compare, make_app, talks, size):
     async def show(pilot, chat):
         await pilot.press("ctrl+k", *"sky")
         await until(pilot, lambda: pilot.app.screen.query("OptionList"))
+        await until(pilot, lambda: pilot.app.screen._looked == "sky", "the whole word's results")
         await until(pilot, lambda: pilot.app.screen.query_one("OptionList").option_count)
 
     assert snap_compare(make_app(), terminal_size=size, run_before=before(show))
