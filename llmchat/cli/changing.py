@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.option("--folder", help=say("cli.opt_set_folder"))
 @click.option("--persona", type=PersonaName(), help=say("cli.opt_set_persona"))
 @click.option("--preset", type=PresetName(), help=say("cli.opt_set_preset"))
+@click.option("--no-tools", is_flag=True, help=say("cli.opt_set_no_tools"))
 def set_chat(
     chat: str,
     title: str | None,
@@ -29,20 +30,23 @@ def set_chat(
     folder: str | None,
     persona: str | None,
     preset: str | None,
+    no_tools: bool,
 ) -> None:
     """Only what is named is changed."""
-    if (title, pinned, folder, persona, preset) == (None,) * 5:
+    if (title, pinned, folder, persona, preset, no_tools) == (*(None,) * 5, False):
         raise click.UsageError(say("cli.nothing_to_set"))
     settings = open_settings(quiet=True)
     if persona:
         settings.personas.get(persona)
     if preset:
         settings.presets.get(preset)
-    profiles = {
+    changes: dict[str, object] = {
         name: value or None
         for name, value in (("persona", persona), ("preset", preset))
         if value is not None
     }
+    if no_tools:
+        changes["tools"] = None
 
     async def change(rt: "Runtime") -> None:
         found = await rt.chats.find(chat)
@@ -52,8 +56,8 @@ def set_chat(
             await rt.chats.pin(found.id, pinned)
         if folder is not None:
             await rt.chats.file_under(found.id, folder or None)
-        if profiles:
-            await rt.chats.configure(found.id, replace(found.settings, **profiles))
+        if changes:
+            await rt.chats.configure(found.id, replace(found.settings, **changes))
 
     ask_core(change)
 

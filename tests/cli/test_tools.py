@@ -61,6 +61,38 @@ def test_results_go_to_the_call_and_more_than_were_asked_are_refused(model: str,
     assert "0 calls" in refused.stderr
 
 
+def test_tools_stay_with_their_conversation(model: str, script, tool: str, tmp_path: Path):
+    script(CALL)
+    run("run", model, "--tool", tool, "Umbrella?")
+    script("rate=0;say=Take one.")
+    done = run("run", "-c", "--tool-result", "rain", "--json")
+    assert done.returncode == 0
+    assert offered(done.stdout) == (["get_weather"], "conversation")
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps([WEATHER | {"name": "a"}, WEATHER | {"name": "b"}]))
+    done = run("run", "-c", "--tool", str(other), "And now?", "--json")
+    assert offered(done.stdout)[0] == ["a", "b"]
+    chat = json.loads(done.stdout)["conversation"]
+    assert offered(run("run", "-c", "--fork", "Here?", "--json").stdout)[0] == ["a", "b"]
+    file = tmp_path / "chat.json"
+    run("chats", "export", chat, "-o", str(file))
+    run("chats", "rm", "-y", "--purge", chat)
+    assert run("chats", "import", str(file)).returncode == 0
+    assert offered(run("run", "-r", chat, "Again?", "--json").stdout)[0] == ["a", "b"]
+    assert run("chats", "set", chat, "--no-tools").returncode == 0
+    assert offered(run("run", "-r", chat, "Again?", "--json").stdout)[0] == []
+
+
+def offered(answer: str) -> tuple[list[str], str]:
+    """The names of the tools that a reply was offered, and the layer that set them."""
+    conversation = json.loads(answer)["conversation"]
+    chat = json.loads(run("chats", "show", conversation, "--json").stdout)
+    origin = chat["messages"][-1]["generation"]["settings"].get(
+        "tools", {"value": [], "source": ""}
+    )
+    return [tool["function"]["name"] for tool in origin["value"]], origin["source"]
+
+
 def test_results_are_given_by_id_or_in_order():
     calls = [Part(kind="tool_call", meta={"id": name, "name": f"f{name}"}) for name in "ab"]
     asked = Message(id="m", conversation="c", parent=None, role="assistant", parts=tuple(calls))

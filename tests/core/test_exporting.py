@@ -200,6 +200,41 @@ def test_a_file_with_and_without_the_bytes_is_the_same_conversation(tmp_path: Pa
     assert naming.derived(bare).id == naming.derived(whole).id
 
 
+def test_tools_come_back_and_what_is_none_is_refused():
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"a": [{"b": {}}]}}}
+    made = Generation(model="m", settings={"tools": Origin(value=[tool], source="flag")})
+    message = SavedMessage(id=new_id(), role="assistant", generation=made)
+    saved = SavedConversation(
+        id=new_id(),
+        settings=ChatSettings(tools=(tool,)),
+        active_leaf=message.id,
+        messages=(message,),
+    )
+    assert reading.read(exported(saved)).conversations == (saved,)
+    deep: dict[str, object] = {}
+    for _ in range(100):
+        deep = {"name": "f", "parameters": deep}
+    deep = {"type": "function", "function": deep}
+    for bad in ({}, {"type": "function"}, {"type": "function", "function": {"name": 1}}, deep):
+        for wrong in (
+            msgspec.structs.replace(saved, settings=ChatSettings(tools=(bad,))),
+            msgspec.structs.replace(
+                saved,
+                messages=(
+                    msgspec.structs.replace(
+                        message,
+                        generation=Generation(
+                            model="m", settings={"tools": Origin(value=[bad], source="flag")}
+                        ),
+                    ),
+                ),
+            ),
+        ):
+            with pytest.raises(StoreError) as caught:
+                reading.read(exported(wrong))
+            assert caught.value.key == "core.import_damaged"
+
+
 def test_attachments_that_are_not_what_they_say_are_refused(monkeypatch: pytest.MonkeyPatch):
     (digest, data) = list(ATTACHED.items())[2]
     good = json.loads(exported(with_images(digest)))

@@ -164,7 +164,8 @@ class Ask:
     async def _chat(self, runtime: "Runtime", model: str | None) -> Conversation:
         """The conversation to go on with, or a new one with this model and system prompt."""
         if self.old_chat:
-            return await old_chat(runtime, self.given["resume"], fork=self.given["fork"])
+            chat = await old_chat(runtime, self.given["resume"], fork=self.given["fork"])
+            return await self._with_tools(runtime, chat)
         if model is None:
             found = runtime.models.default()
             if found is None:
@@ -175,8 +176,16 @@ class Ask:
             system=self.flags.system,
             persona=self.flags.persona,
             preset=self.flags.preset,
+            tools=self.flags.tools,
         )
         return await runtime.chats.create(settings=settings, source="cli")
+
+    async def _with_tools(self, runtime: "Runtime", chat: Conversation) -> Conversation:
+        """The conversation offers the tools of this call from now on, if there are any."""
+        if self.flags.tools is None or self.flags.tools == chat.settings.tools:
+            return chat
+        settings = replace(chat.settings, tools=self.flags.tools)
+        return await runtime.chats.configure(chat.id, settings)
 
     def _say_after(self, reply: Message) -> None:
         if self.given["as_json"]:

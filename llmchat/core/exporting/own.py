@@ -34,6 +34,9 @@ LAST_MOMENT = 253402300800.0
 MAX_BLOB = 64 * 2**20
 """Bytes of one attachment: what may be attached (`attaching/attachments.py`)."""
 
+MAX_LEVELS = 64
+"""Objects and lists inside each other in the definition of a tool."""
+
 _ID = re.compile("[0-9A-HJKMNP-TV-Z]{26}")
 _BLOB = re.compile("[0-9a-f]{64}")
 
@@ -81,6 +84,7 @@ def _checked(saved: SavedConversation) -> SavedConversation:
         messages.append(replace(message, status=status, created=_moment(message.created)))
     _require(marks <= seen, "a deletion of a message that is not there")
     visible = {message.id for message in messages if message.deleted is None}
+    _require(saved.settings.tools is None or _are_tools(saved.settings.tools), "the tools")
     for digest, data in saved.blobs.items():
         _check_blob(digest, data)
     whole = tuple(messages)
@@ -104,8 +108,26 @@ def _check_message(message: SavedMessage, seen: set[str]) -> None:
         known = part.blob is None or _BLOB.fullmatch(part.blob) is not None
         _require(known, f"an attachment of {message.id}")
     if message.generation is not None:
-        for origin in message.generation.settings.values():
-            _require(_is_plain(origin), f"a setting of {message.id}")
+        for name, origin in message.generation.settings.items():
+            fits = _are_tools(origin.value) if name == "tools" else _is_plain(origin)
+            _require(fits, f"a setting of {message.id}")
+
+
+def _are_tools(value: object) -> bool:
+    """OpenAI-shaped definitions, as `run --tool` makes them; a schema is a few levels deep."""
+    return isinstance(value, (list, tuple)) and all(
+        isinstance(tool, dict)
+        and tool.get("type") == "function"
+        and isinstance(function := tool.get("function"), dict)
+        and isinstance(function.get("name"), str)
+        and _is_shallow(tool, MAX_LEVELS)
+        for tool in value
+    )
+
+
+def _is_shallow(value: object, levels: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels > 0 and all(_is_shallow(item, levels - 1) for item in inner)
 
 
 def _check_blob(digest: str, data: bytes) -> None:
