@@ -1,8 +1,10 @@
 """Drafts on the disk."""
 
+import json
 from pathlib import Path
 
-from llmchat.tui.drafts import Drafts
+from llmchat.core.sweeping import in_drafts
+from llmchat.tui.drafts import DraftFile, Drafts
 
 
 def test_a_draft_survives(tmp_path: Path):
@@ -19,6 +21,24 @@ def test_a_draft_survives(tmp_path: Path):
     assert (tmp_path / "drafts.json").stat().st_mode & 0o777 == 0o600
 
 
+def test_files_stay_with_their_words(tmp_path: Path):
+    drafts = Drafts(tmp_path)
+    files = [DraftFile(path="/a/b.py", name="b.py"), DraftFile(path="/i", name="i", blob="ab" * 32)]
+    drafts.put("c1", "look", files)
+    drafts.put("c2", "", files[:1])
+    drafts.put("c3", "words")
+    assert drafts.save()
+    again = Drafts(tmp_path)
+    assert (again.get("c1"), again.files("c1")) == ("look", tuple(files))
+    assert (again.get("c2"), again.files("c2")) == ("", tuple(files[:1]))
+    assert again.files("c3") == again.files(None) == ()
+    assert json.loads((tmp_path / "drafts.json").read_text())["c3"] == "words"
+    assert in_drafts(tmp_path / "drafts.json") == {"ab" * 32}
+    again.put("c2", "")
+    assert again.save()
+    assert Drafts(tmp_path).files("c2") == ()
+
+
 def test_an_empty_draft_is_forgotten(tmp_path: Path):
     drafts = Drafts(tmp_path)
     drafts.put("c1", "x")
@@ -28,7 +48,14 @@ def test_an_empty_draft_is_forgotten(tmp_path: Path):
 
 
 def test_a_broken_file_is_no_draft(tmp_path: Path):
-    for text in ("{", "[]", '{"a": 1}'):
+    for text in (
+        "{",
+        "[]",
+        '{"a": 1}',
+        '{"a": {"files": 3}}',
+        '{"a": {"files": [{}]}}',
+        "[" * 9999,
+    ):
         (tmp_path / "drafts.json").write_text(text)
         assert Drafts(tmp_path).get("a") == ""
 
@@ -43,6 +70,6 @@ def test_a_disk_that_refuses_is_told_and_nothing_else(tmp_path: Path):
 
 def test_half_a_character_does_not_lose_the_draft(tmp_path: Path):
     drafts = Drafts(tmp_path)
-    drafts.put("c1", "a\ud800b")
+    drafts.put("c1", "a\ud800b", [DraftFile(path="/\udcff", name="\udcff")])
     assert drafts.save()
     assert Drafts(tmp_path).get("c1") == "a?b"

@@ -37,6 +37,8 @@ class Attached(Struct, frozen=True, kw_only=True):
     """What became of a path or a pattern."""
 
     parts: tuple[Part, ...]
+    paths: tuple[str, ...] = ()
+    """Where each part was read, absolute: to read it again. No message keeps it."""
     passed_over: tuple[str, ...] = ()
     """Names of files that fit the pattern and are no text; images too, unless named alone."""
 
@@ -61,8 +63,10 @@ class Attachments:
         base = base or Path.cwd()
         paths = find(pattern, base)
         if len(paths) == 1:
-            return Attached(parts=(self.read_file(paths[0], paths[0].name),))
+            part = self.read_file(paths[0], paths[0].name)
+            return Attached(parts=(part,), paths=(str(paths[0].absolute()),))
         parts: list[Part] = []
+        read: list[str] = []
         passed_over: list[str] = []
         for path in paths:
             name = _name(path, base)
@@ -74,11 +78,12 @@ class Attachments:
                 passed_over.append(name)
             else:
                 parts.append(part)
+                read.append(str(path.absolute()))
             if sum(len(part.text) for part in parts) > MAX_TEXT:
                 raise UsageError("core.files_too_large", name=pattern, limit=MAX_TEXT >> 20)
         if not parts:
             raise UsageError("core.no_text_fits", pattern=pattern, count=len(paths))
-        return Attached(parts=tuple(parts), passed_over=tuple(passed_over))
+        return Attached(parts=tuple(parts), paths=tuple(read), passed_over=tuple(passed_over))
 
     def read_file(self, path: Path, name: str) -> Part:
         """One file as a part, named `name`.
