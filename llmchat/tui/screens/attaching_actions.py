@@ -39,10 +39,6 @@ class AttachingActions(ChatBase):
             names = clean_line(", ".join(found.passed_over), 120)
             self.tell(say("tui.passed_over", count=len(found.passed_over), names=names))
 
-    def attach_path(self, path: str) -> None:
-        """Attach what a path means: `/attach PATH`."""
-        self.attach(path)
-
     @work(group="weigh", exclusive=True)
     @told
     async def _weigh(self) -> None:

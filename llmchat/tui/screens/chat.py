@@ -1,33 +1,22 @@
 """The chat: conversations on the left, the words in the middle, the composer below.
 
-Owns composition, what is open, and sending. A turn belongs to the Runtime; this screen follows it
-and may leave. What is done to a single message is in `message_actions.py`, to a conversation in
-the list in `conversation_actions.py`, and everything about models in `model_actions.py`.
+Owns composition, how it begins, what other processes wrote, and the focus. The rest is in the parts
+that it is put together from; `chat_base.py` names them.
 """
 
-import asyncio
-from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from textual import events, on, work
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.widgets import Static, TextArea
+from textual.widgets import Static
 
-from llmchat.core.events import ContextFull
-from llmchat.errors import LlmchatError
 from llmchat.text import say
 from llmchat.text.cleaning import clean_line
 from llmchat.tui.actions import bindings
-from llmchat.tui.follower import Follower
-from llmchat.tui.screens.attaching_actions import AttachingActions
-from llmchat.tui.screens.chat_base import Outgoing
-from llmchat.tui.screens.compacting_actions import CompactingActions
 from llmchat.tui.screens.conversation_actions import ConversationActions
 from llmchat.tui.screens.message_actions import MessageActions
-from llmchat.tui.screens.model_actions import ModelActions
-from llmchat.tui.screens.settings_actions import SettingsActions
 from llmchat.tui.screens.slash import SlashCommands
 from llmchat.tui.screens.view_actions import ViewActions
 from llmchat.tui.told import told
@@ -39,32 +28,16 @@ from llmchat.tui.widgets.sidebar import Sidebar
 from llmchat.tui.widgets.status_line import StatusLine
 from llmchat.tui.widgets.transcript import Transcript
 from llmchat.tui.widgets.welcome import Welcome
-from llmchat.values import ContextPolicy, Conversation, Part
 
 if TYPE_CHECKING:
     from llmchat.core.asking import Asking
     from llmchat.core.runtime import Runtime
-    from llmchat.core.turn import Turn
 
-POLICIES: tuple[ContextPolicy, ...] = ("drop-middle", "rolling", "stop")
-"""What a person may choose when not everything fits."""
-
-DRAFT_PAUSE = 1.0
-"""Seconds without a key after which a draft is written to the disk."""
 POLL = 2.0
 """Seconds between looks at what other processes wrote."""
 
 
-class ChatScreen(
-    ViewActions,
-    SettingsActions,
-    ModelActions,
-    ConversationActions,
-    MessageActions,
-    AttachingActions,
-    CompactingActions,
-    SlashCommands,
-):
+class ChatScreen(ViewActions, ConversationActions, MessageActions, SlashCommands):
     """The one screen that is always there."""
 
     BINDINGS = bindings("chat")
@@ -73,12 +46,6 @@ class ChatScreen(
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-short"), (14, "-tall")]  # noqa: RUF012
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - the base's
-        super().__init__(*args, **kwargs)
-        self._files: dict[str | None, tuple[Part, ...]] = {}
-        """What is attached to the drafts of other conversations."""
-
-    _opened = False
     _typing = False
     """The composer had the focus when the screen became too small to show it."""
 
@@ -116,55 +83,9 @@ class ChatScreen(
         self.set_interval(POLL, self._poll)
         self._tell_news(rt)
         self.use_theme(rt.settings.theme)
-        self._send_next()
+        self.send_next()
 
-    # -- what is open ---------------------------------------------------------------------
-
-    async def open(self, conversation: Conversation | None) -> None:
-        """Show a conversation, or an empty chat; the draft of the one left behind is kept."""
-        rt = await self.runtime()
-        typed = "" if self._opened else self.composer.text
-        if self._opened:
-            self._keep_draft()
-            self.waiting.clear()  # they are in the draft of the conversation they were for
-        elif self.waiting:
-            self.drafts.put(None, "")  # sent before anything was open: they go out, not back
-        self._opened = True
-        self.editing = None
-        self.workers.cancel_group(self, "follow")
-        before = self.conversation.id if self.conversation else None
-        self.conversation, self.turn = conversation, None
-        self.activity.tell("")
-        self.status.rate = None
-        identity = conversation.id if conversation else None
-        self.composer.replace_text(typed or self.drafts.get(identity))
-        self._files[before] = self.attached
-        self.put_attached(self._files.pop(identity, ()))
-        messages = await rt.chats.branch(conversation.id) if conversation else []
-        running = next(iter(rt.chats.turns(conversation.id)), None) if conversation else None
-        if running is not None:
-            replies = {reply.id for reply in running.replies}
-            messages = [message for message in messages if message.id not in replies]
-        await self.transcript.show(messages)
-        self.composer.sent = [m.text for m in messages if m.role == "user"]
-        self.set_class(not messages and running is None, "-empty")
-        if running is not None:
-            self._watch(running)
-        await self.refresh_around()
-
-    async def refresh_around(self) -> None:
-        """The sidebar, the status line and the welcome, as they are now."""
-        await self.refresh_sidebar()
-        await self.refresh_model()
-        await self.refresh_settings()
-
-    async def refresh_sidebar(self) -> None:
-        """The list of conversations, with a sign on those that are being answered."""
-        rt = await self.runtime()
-        conversations = await rt.chats.list(limit=200)
-        running = {turn.conversation for turn in rt.chats.turns() if not turn.done}
-        current = self.conversation.id if self.conversation else None
-        self.sidebar.show(conversations, current=current, running=running)
+    # -- what is new ----------------------------------------------------------------------
 
     def _tell_news(self, rt: "Runtime") -> None:
         """What the Runtime has to say since last time, and whether something is not saved."""
@@ -197,83 +118,7 @@ class ChatScreen(
             return
         if self.slash(event.text):
             return
-        self.waiting.append(Outgoing(event.text, self.attached))
-        self.put_attached(())
-        self._keep_draft()
-        self._send_next()
-
-    @work(group="send")
-    @told
-    async def _send_next(self) -> None:
-        rt = await self.runtime()
-        if not self.waiting or not self._opened:
-            return  # what is sent before the first conversation is open waits for it
-        if self.answering:
-            self._tell_waiting()
-            return
-        going = self.waiting.pop(0)
-        try:
-            if self.conversation is None:
-                self.conversation = await rt.chats.create(settings=self.fresh)
-                self.drafts.put(None, "")
-            turn = await rt.chats.send(self.conversation.id, going.words)
-        except LlmchatError:
-            both = filter(None, [going.text, self.composer.text])
-            self.composer.replace_text("\n\n".join(both))
-            self.put_attached((*going.files, *self.attached))
-            raise
-        self.watch_turn(turn)
-        await self.refresh_sidebar()
-
-    def _tell_waiting(self) -> None:
-        if self.waiting:
-            self.notify(say("tui.waits", count=len(self.waiting)), markup=False)
-
-    def _watch(self, running: "Asking") -> None:
-        from llmchat.core.compacting import Compaction
-
-        if isinstance(running, Compaction):
-            self.watch_compaction(running)
-        else:
-            self.watch_turn(cast("Turn", running))
-
-    def watch_turn(self, turn: "Turn") -> None:
-        """Follow a turn of the open conversation to its end."""
-        self.turn = turn
-        self.remove_class("-empty")
-        self._follow(turn)
-
-    @work(group="follow", exclusive=True)
-    @told
-    async def _follow(self, turn: "Turn") -> None:
-        follower = Follower(
-            self.transcript, self.activity, self.status, partial(self._choose_policy, turn)
-        )
-        await follower.follow(turn)
-        self.turn = None
-        await self.after_turn()
-
-    def _choose_policy(self, turn: "Turn", full: ContextFull) -> None:
-        """Ask what to leave out; a late look at a turn that has been answered asks nothing."""
-        if not turn.undecided:
-            return
-        from llmchat.tui.screens.dialogs import ChoiceScreen
-
-        def decide(place: int | None) -> None:
-            turn.decide("stop" if place is None else POLICIES[place])
-
-        question = say("tui.context_full", tokens=full.tokens, budget=full.budget)
-        choices = [(say(f"tui.policy_{name.replace('-', '_')}"), "") for name in POLICIES]
-        self.app.push_screen(ChoiceScreen(question, choices), decide)
-
-    async def after_turn(self) -> None:
-        """Look again at everything that a finished turn may have changed, and send what waits."""
-        rt = await self.runtime()
-        if self.conversation is not None:
-            self.conversation = await rt.chats.get(self.conversation.id)
-        await self.refresh_around()
-        if self.waiting:
-            self._send_next()
+        self.send(event.text)
 
     def action_stop(self) -> None:
         """Esc: stop what runs; otherwise leave an edit; otherwise back to the composer."""
@@ -290,32 +135,6 @@ class ChatScreen(
     async def _cancel(self, turn: "Asking") -> None:
         rt = await self.runtime()
         await rt.chats.cancel(turn.id)
-
-    # -- drafts ---------------------------------------------------------------------------
-
-    @on(TextArea.Changed, "#composer")
-    def _typed(self, event: TextArea.Changed) -> None:
-        event.stop()
-        self.run_worker(self._save_soon(), group="draft", exclusive=True)
-
-    @told
-    async def _save_soon(self) -> None:
-        await asyncio.sleep(DRAFT_PAUSE)
-        self._keep_draft()
-        await asyncio.to_thread(self.drafts.save)
-        await self.refresh_gauge()
-
-    def _keep_draft(self) -> None:
-        if self.editing is not None:
-            return  # an edit in progress is no draft; the message itself is safe
-        words = [*(going.text for going in self.waiting), self.composer.text]
-        identity = self.conversation.id if self.conversation else None
-        self.drafts.put(identity, "\n\n".join(word for word in words if word))
-
-    def save_drafts(self) -> None:
-        """Now, because the program ends."""
-        self._keep_draft()
-        self.drafts.save()
 
     # -- focus and size -------------------------------------------------------------------
 

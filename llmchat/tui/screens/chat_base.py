@@ -1,7 +1,8 @@
 """What the parts of the chat screen share: its widgets, what is open, and how to say an error.
 
-The screen is put together from parts by subject (`message_actions.py`, `conversation_actions.py`,
-`model_actions.py`, `view_actions.py`); `chat.py` opens conversations and sends.
+The screen is put together from parts by subject, each a class that extends those whose methods it
+calls: this one; models, settings, attaching and the looks; writing; sending; compacting; opening;
+what is done to messages and to conversations; and `chat.py`, the whole.
 """
 
 import asyncio
@@ -28,7 +29,6 @@ from llmchat.values import ChatSettings, Conversation, Part
 if TYPE_CHECKING:
     from llmchat.core.asking import Asking
     from llmchat.core.runtime import Runtime
-    from llmchat.core.turn import Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,14 @@ class ChatBase(Screen[None]):
         """Sent while a turn runs: these go out one by one."""
         self.attached: tuple[Part, ...] = ()
         """Files on the message that is being written."""
+        self.attached_elsewhere: dict[str | None, tuple[Part, ...]] = {}
+        """Files on the drafts of other conversations, by their ids."""
+        self.editing: str | None = None
+        """The message that the composer's words will replace."""
+        self.set_aside: tuple[str, tuple[Part, ...]] = ("", ())
+        """The words and files that were in the composer before the edit."""
+        self.opened = False
+        """Whether it is known what to begin with: nothing is sent before."""
 
     async def runtime(self) -> "Runtime":
         """The Runtime, once it is open: the first paint does not wait for it."""
@@ -107,41 +115,3 @@ class ChatBase(Screen[None]):
     def answering(self) -> bool:
         """Whether a turn of the open conversation runs."""
         return self.turn is not None and not self.turn.done
-
-    # What `chat.py` offers the parts.
-
-    def put_attached(self, parts: tuple[Part, ...]) -> None:
-        """Attach exactly these files from now on."""
-        raise NotImplementedError
-
-    async def open(self, conversation: Conversation | None) -> None:
-        """Show a conversation, or an empty chat."""
-        raise NotImplementedError
-
-    async def refresh_sidebar(self) -> None:
-        """The list of conversations, as it is now."""
-        raise NotImplementedError
-
-    async def refresh_model(self) -> None:
-        """The model, where it runs, the context, and the welcome, as they are now."""
-        raise NotImplementedError
-
-    def use_theme(self, name: str | None) -> None:
-        """Change to a theme by its name, if there is such a theme."""
-        raise NotImplementedError
-
-    async def refresh_settings(self) -> None:
-        """The settings panel, if it is open, as things are now."""
-        raise NotImplementedError
-
-    async def configure(self, settings: ChatSettings) -> None:
-        """Give the open conversation these settings, or the next one when none is open."""
-        raise NotImplementedError
-
-    async def after_turn(self) -> None:
-        """Look again at everything that a finished turn may have changed, and send what waits."""
-        raise NotImplementedError
-
-    def watch_turn(self, turn: "Turn") -> None:
-        """Follow a turn of the open conversation to its end."""
-        raise NotImplementedError

@@ -7,14 +7,14 @@ from textual import work
 from llmchat.core.events import ModelLoading, PromptRead, Queued, TextAdded
 from llmchat.errors import Interrupted
 from llmchat.text import say
-from llmchat.tui.screens.chat_base import ChatBase
+from llmchat.tui.screens.sending import Sending
 from llmchat.tui.told import told
 
 if TYPE_CHECKING:
     from llmchat.core.compacting import Compaction
 
 
-class CompactingActions(ChatBase):
+class CompactingActions(Sending):
     """Starts a compaction and follows it; Esc stops it, and nothing is changed then."""
 
     @work(group="compact", exclusive=True)

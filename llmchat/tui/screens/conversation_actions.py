@@ -7,8 +7,8 @@ from textual import on, work
 
 from llmchat.text import say
 from llmchat.text.cleaning import clean_line
-from llmchat.tui.screens.chat_base import ChatBase
 from llmchat.tui.screens.dialogs import LineScreen
+from llmchat.tui.screens.opening import Opening
 from llmchat.tui.told import told
 from llmchat.tui.widgets.sidebar import Sidebar
 
@@ -16,12 +16,11 @@ if TYPE_CHECKING:
     from llmchat.store.search import Hit
 
 
-class ConversationActions(ChatBase):
+class ConversationActions(Opening):
     """Answers the sidebar, and Ctrl+N."""
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
-        self._gone: list[str] = []
+    _gone: tuple[str, ...] = ()
+    """Conversations that were deleted here, to be brought back."""
 
     @on(Sidebar.Chosen)
     def _chosen(self, event: Sidebar.Chosen) -> None:
@@ -112,7 +111,7 @@ class ConversationActions(ChatBase):
         rt = await self.runtime()
         conversation = await rt.chats.get(conversation_id)
         await rt.chats.delete(conversation_id)
-        self._gone.append(conversation_id)
+        self._gone += (conversation_id,)
         if self.conversation is not None and self.conversation.id == conversation_id:
             await self.open(None)
         else:
@@ -127,7 +126,8 @@ class ConversationActions(ChatBase):
             self.tell(say("tui.nothing_to_undo"))
             return
         rt = await self.runtime()
-        conversation_id = self._gone.pop()
+        *rest, conversation_id = self._gone
+        self._gone = tuple(rest)
         await rt.chats.undelete(conversation_id)
         await self.refresh_sidebar()
         self.sidebar.highlight(conversation_id)

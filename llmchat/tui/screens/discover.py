@@ -141,6 +141,8 @@ class DiscoverScreen(SearchLineScreen[str | None]):
             self._search(words)
         elif (option := self._list.highlighted_option) is not None:
             self._take(option.id or "")
+        elif words and not self._list.option_count:
+            self._search(words)  # again: the network may be back
 
     @on(OptionList.OptionSelected)
     def _selected(self, event: OptionList.OptionSelected) -> None:

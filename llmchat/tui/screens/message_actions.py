@@ -6,28 +6,22 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import work
 
 from llmchat.text import say
-from llmchat.tui.screens.chat_base import ChatBase, Outgoing
+from llmchat.tui.screens.chat_base import Outgoing
+from llmchat.tui.screens.opening import Opening
 from llmchat.tui.told import told
-from llmchat.values import Message, Part
+from llmchat.values import Message
 
 if TYPE_CHECKING:
     from llmchat.tui.widgets.message import MessageView
 
-FILES = ("file", "image")
-"""Parts that an edit keeps."""
-
 Deed = Callable[["MessageActions", Message], Awaitable[None]]
 
 
-class MessageActions(ChatBase):
+class MessageActions(Opening):
     """Answers `MessageView.Asked`."""
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
-        self._deleted: list[str] = []
-        self._set_aside: tuple[str, tuple[Part, ...]] = ("", ())
-        self.editing: str | None = None
-        """The message that the composer's words will replace."""
+    _deleted: tuple[str, ...] = ()
+    """Messages that were deleted here, to be brought back."""
 
     # These two are named by Textual's rule, so that no Markdown is imported before a message is.
 
@@ -54,23 +48,7 @@ class MessageActions(ChatBase):
         await self._DEEDS[what](self, message)
 
     async def _edit(self, message: Message) -> None:
-        if self.editing is None:
-            self._set_aside = self.composer.text, self.attached
-        self.editing = message.id
-        self.composer.replace_text(message.text)
-        self.put_attached(tuple(part for part in message.parts if part.kind in FILES))
-        self.composer.add_class("-editing")
-        self.composer.border_title = say("tui.editing")
-        self.composer.focus()
-
-    def leave_edit(self) -> None:
-        """The composer is the composer again, with the words that were in it."""
-        self.editing = None
-        self.composer.remove_class("-editing")
-        self.composer.border_title = None
-        text, files = self._set_aside
-        self.composer.replace_text(text)
-        self.put_attached(files)
+        self.begin_edit(message)
 
     @work(group="message")
     @told
@@ -145,7 +123,7 @@ class MessageActions(ChatBase):
     async def _delete(self, message: Message) -> None:
         rt = await self.runtime()
         await rt.chats.delete_message(message.id)
-        self._deleted.append(message.id)
+        self._deleted += (message.id,)
         await self._redraw(message.conversation)
         self.tell(say("tui.message_deleted"))
 
@@ -154,7 +132,9 @@ class MessageActions(ChatBase):
             self.tell(say("tui.nothing_to_undo"))
             return
         rt = await self.runtime()
-        await rt.chats.undelete_message(self._deleted.pop())
+        *rest, message_id = self._deleted
+        self._deleted = tuple(rest)
+        await rt.chats.undelete_message(message_id)
         await self._redraw(message.conversation)
 
     async def _redraw(self, conversation: str) -> None:

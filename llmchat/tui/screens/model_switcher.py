@@ -69,5 +69,8 @@ class ModelSwitcher(SearchLineScreen[ModelEntry | None]):
             self.dismiss(entry)
 
     def action_search_hub(self) -> None:
-        """Look for the words on the hub."""
+        """Look for the words on the hub; behind the keys that were typed before this one."""
+        self.call_later(self.query_one(Input).call_later, self._leave_for_hub)
+
+    def _leave_for_hub(self) -> None:
         self.dismiss(ModelEntry(name=self.query_one(Input).value.strip(), search=True))

@@ -7,7 +7,7 @@ from textual import work
 
 from llmchat.text import say
 from llmchat.text.cleaning import clean_line
-from llmchat.tui.screens.chat_base import ChatBase
+from llmchat.tui.screens.model_actions import ModelActions
 from llmchat.tui.told import told
 from llmchat.values import ChatSettings
 
@@ -22,7 +22,7 @@ def _panel_class() -> "type[SettingsPanel]":
     return SettingsPanel
 
 
-class SettingsActions(ChatBase):
+class SettingsActions(ModelActions):
     """Opens and closes the panel, and saves what it reports."""
 
     @work(group="settings", exclusive=True)

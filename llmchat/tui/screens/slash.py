@@ -8,7 +8,7 @@ import re
 from textual import work
 
 from llmchat.tui.actions import ACTIONS
-from llmchat.tui.screens.chat_base import ChatBase
+from llmchat.tui.screens.attaching_actions import AttachingActions
 
 _COMMAND = re.compile(r"/([a-z_]+)(?:\s+(\S.*))?\s*")
 
@@ -16,7 +16,7 @@ WITH_WORDS = {"attach"}
 """Those that take the words behind them."""
 
 
-class SlashCommands(ChatBase):
+class SlashCommands(AttachingActions):
     """Runs them."""
 
     def slash(self, text: str) -> bool:
@@ -33,12 +33,8 @@ class SlashCommands(ChatBase):
         if words is None:
             self._run_named(action.name)
         else:
-            self.attach_path(words)
+            self.attach(words)
         return True
-
-    def attach_path(self, path: str) -> None:
-        """Attach what a path means."""
-        raise NotImplementedError
 
     @work(group="slash")
     async def _run_named(self, name: str) -> None:

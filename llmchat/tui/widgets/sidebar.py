@@ -83,14 +83,15 @@ class Sidebar(OptionList):
         running: set[str] | None = None,
     ) -> None:
         """These conversations, in this order; `running` ones carry a sign."""
+        moved = current not in {None, self._current}
         self._conversations, self._current = conversations, current
         self._answering = running or set()
         now = self._clock()
         rows = tuple((day_of(c, now), c.id, self._title(c)) for c in conversations)
-        if rows == self._shown:
+        if not moved and rows == self._shown:
             return
+        cursor = current if moved else self._near(self.highlighted_id, [row[1] for row in rows])
         self._shown = rows
-        kept = self.highlighted_id
         self.clear_options()
         day = ""
         for heading, identity, title in rows:
@@ -100,7 +101,14 @@ class Sidebar(OptionList):
                 self.add_option(Option(Content(say(f"tui.day_{heading}")), disabled=True))
                 day = heading
             self.add_option(Option(title, id=identity))
-        self.highlight(kept if kept in {row[1] for row in rows} else current)
+        self.highlight(cursor or current)
+
+    def _near(self, identity: str | None, identities: Sequence[str]) -> str | None:
+        """The conversation itself, or, where it has gone, the one that took its place."""
+        before = [row[1] for row in self._shown]
+        if identity in identities or identity not in before or not identities:
+            return identity
+        return identities[min(before.index(identity), len(identities) - 1)]
 
     def _title(self, conversation: Conversation) -> Content:
         sign = ("● ", "$accent") if conversation.id in self._answering else ("", "")

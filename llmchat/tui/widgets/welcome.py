@@ -62,13 +62,18 @@ class Welcome(VerticalGroup):
 
     def watch_model(self) -> None:
         """Say who would answer."""
+        if self.is_mounted:
+            self._tell()
+
+    def _tell(self) -> None:
         words = ""
         if self.model:
             words = say("tui.welcome_ready", model=self.model)
+        elif self.offered is not None and not self.offered.pull:
+            words = say("tui.welcome_choose")
         elif self.model == "":
             words = say("tui.welcome_none")
-        if self.is_mounted:
-            self.query_one(".welcome--words", Static).update(Content(words))
+        self.query_one(".welcome--words", Static).update(Content(words))
 
     def on_mount(self) -> None:
         """Draw what is known."""
@@ -78,6 +83,7 @@ class Welcome(VerticalGroup):
         """Models to choose from; none hides the list."""
         self.set_class(bool(entries), "-choosing")
         self.query_one(ModelList).show(entries)
+        self._tell()
 
     def focus_list(self) -> None:
         """Put the focus on the list, if there is one."""

@@ -1,0 +1,57 @@
+"""Opening a conversation: its draft, its messages, and the turn that may run in it.
+
+Owns what changes when another conversation is shown. Refuses to change any.
+"""
+
+from typing import TYPE_CHECKING, cast
+
+from llmchat.tui.screens.compacting_actions import CompactingActions
+from llmchat.values import Conversation
+
+if TYPE_CHECKING:
+    from llmchat.core.asking import Asking
+    from llmchat.core.turn import Turn
+
+
+class Opening(CompactingActions):
+    """Shows one conversation after another."""
+
+    async def open(self, conversation: Conversation | None) -> None:
+        """Show a conversation, or an empty chat; the draft of the one left behind is kept."""
+        rt = await self.runtime()
+        typed = "" if self.opened else self.composer.text
+        if self.opened:
+            self.leave_edit()
+            self.keep_draft()
+            self.waiting.clear()  # they are in the draft of the conversation they were for
+        elif self.waiting:
+            self.drafts.put(None, "")  # sent before anything was open: they go out, not back
+        self.opened = True
+        self.workers.cancel_group(self, "follow")
+        before = self.conversation.id if self.conversation else None
+        self.conversation, self.turn = conversation, None
+        self.activity.tell("")
+        self.status.rate = None
+        identity = conversation.id if conversation else None
+        self.composer.replace_text(typed or self.drafts.get(identity))
+        self.attached_elsewhere[before] = self.attached
+        self.put_attached(self.attached_elsewhere.pop(identity, ()))
+        messages = await rt.chats.branch(conversation.id) if conversation else []
+        running = next(iter(rt.chats.turns(conversation.id)), None) if conversation else None
+        if running is not None:
+            replies = {reply.id for reply in running.replies}
+            messages = [message for message in messages if message.id not in replies]
+        await self.transcript.show(messages)
+        self.composer.sent = [m.text for m in messages if m.role == "user"]
+        self.set_class(not messages and running is None, "-empty")
+        if running is not None:
+            self._watch(running)
+        await self.refresh_around()
+
+    def _watch(self, running: "Asking") -> None:
+        from llmchat.core.compacting import Compaction
+
+        if isinstance(running, Compaction):
+            self.watch_compaction(running)
+        else:
+            self.watch_turn(cast("Turn", running))

@@ -1,0 +1,72 @@
+"""What is being written: the draft of each conversation, and an edit of a message that was sent.
+
+Owns keeping drafts, and what lies in the composer while a message is edited. Refuses to send.
+"""
+
+import asyncio
+
+from textual import on, work
+from textual.widgets import TextArea
+
+from llmchat.text import say
+from llmchat.tui.screens.attaching_actions import AttachingActions
+from llmchat.tui.screens.model_actions import ModelActions
+from llmchat.tui.told import told
+from llmchat.values import Message
+
+DRAFT_PAUSE = 1.0
+"""Seconds without a key after which a draft is written to the disk."""
+FILES = ("file", "image")
+"""Parts that an edit keeps."""
+
+
+class Writing(ModelActions, AttachingActions):
+    """The composer's words, and whose they are."""
+
+    def begin_edit(self, message: Message) -> None:
+        """The composer holds a message that was sent; what was in it is set aside."""
+        if self.editing is None:
+            self.set_aside = self.composer.text, self.attached
+        self.editing = message.id
+        self.composer.replace_text(message.text)
+        self.put_attached(tuple(part for part in message.parts if part.kind in FILES))
+        self.composer.add_class("-editing")
+        self.composer.border_title = say("tui.editing")
+        self.composer.focus()
+
+    def leave_edit(self) -> None:
+        """The composer is the composer again, with the words that were in it."""
+        if self.editing is None:
+            return
+        self.editing = None
+        self.composer.remove_class("-editing")
+        self.composer.border_title = None
+        text, files = self.set_aside
+        self.composer.replace_text(text)
+        self.put_attached(files)
+
+    @on(TextArea.Changed, "#composer")
+    def _typed(self, event: TextArea.Changed) -> None:
+        event.stop()
+        self._save_soon()
+
+    @work(group="draft", exclusive=True)
+    @told
+    async def _save_soon(self) -> None:
+        await asyncio.sleep(DRAFT_PAUSE)
+        self.keep_draft()
+        await asyncio.to_thread(self.drafts.save)
+        await self.refresh_gauge()
+
+    def keep_draft(self) -> None:
+        """What was not sent yet is the draft of the open conversation."""
+        if self.editing is not None:
+            return  # an edit in progress is no draft; the message itself is safe
+        words = [*(going.text for going in self.waiting), self.composer.text]
+        identity = self.conversation.id if self.conversation else None
+        self.drafts.put(identity, "\n\n".join(word for word in words if word))
+
+    def save_drafts(self) -> None:
+        """Now, because the program ends."""
+        self.keep_draft()
+        self.drafts.save()

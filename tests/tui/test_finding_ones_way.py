@@ -1,0 +1,91 @@
+"""Where the cursor is, what an empty chat says, and that another conversation leaves an edit."""
+
+from textual import events
+from textual.widgets import Input, Static
+
+from llmchat.text import say
+from llmchat.tui.screens.model_switcher import ModelSwitcher
+from llmchat.tui.widgets.model_list import ModelEntry
+from llmchat.values import ModelFile
+from tests.tui.conftest import ready, until
+from tests.tui.fake import NOW
+
+
+def is_bold(sidebar, conversation_id: str) -> bool:
+    spans = sidebar.get_option(conversation_id).prompt.spans
+    return any("bold" in str(span.style) for span in spans)
+
+
+def words(app) -> str:
+    return str(app.chat.query_one(".welcome--words", Static).render())
+
+
+async def test_the_list_marks_the_open_conversation_and_the_cursor_goes_there(make_app, runtime):
+    old = runtime.chats.talk("Old", ("a", "b"), updated=NOW - 9)
+    new = runtime.chats.talk("New", ("a", "b"))
+    async with make_app().run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        chat = pilot.app.chat
+        await until(pilot, lambda: chat.sidebar.highlighted_id == new.id)
+        await chat.open(old)
+        assert chat.sidebar.highlighted_id == old.id
+        assert is_bold(chat.sidebar, old.id)
+        assert not is_bold(chat.sidebar, new.id)
+        chat.sidebar.highlight(new.id)
+        await chat.refresh_sidebar()
+        assert chat.sidebar.highlighted_id == new.id, "a mere look moves no cursor"
+
+
+async def test_after_a_deletion_the_cursor_is_on_what_took_its_place(make_app, runtime):
+    talks = [runtime.chats.talk(name, ("a", "b"), updated=NOW - n) for n, name in enumerate("ABC")]
+    async with make_app().run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        sidebar = pilot.app.chat.sidebar
+        await until(pilot, lambda: sidebar.highlighted_id == talks[0].id)
+        sidebar.focus()
+        await pilot.press("d")
+        await until(pilot, lambda: sidebar.highlighted_id == talks[1].id)
+        await pilot.press("d")
+        await until(pilot, lambda: sidebar.highlighted_id == talks[2].id)
+        assert list(runtime.chats.conversations) == [talks[2].id]
+
+
+async def test_another_conversation_leaves_the_edit_and_the_draft_stays(make_app, runtime):
+    talk = runtime.chats.talk("Talk", ("question", "answer"))
+    async with make_app().run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        chat = pilot.app.chat
+        chat.composer.replace_text("a draft")
+        chat.begin_edit(chat.transcript.messages[0])
+        assert chat.composer.text == "question"
+        await chat.open(None)
+        assert chat.editing is None
+        assert not chat.composer.has_class("-editing")
+        assert chat.composer.border_title is None
+        assert chat.composer.text == ""
+        await chat.open(talk)
+        assert chat.composer.text == "a draft"
+
+
+async def test_with_models_here_but_none_chosen_the_welcome_asks_which(make_app, runtime):
+    runtime.models.here.append(ModelFile(name="other:1b", path="/x", identity="1", size=1))
+    runtime.models.default = lambda: None
+    async with make_app().run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        await until(pilot, lambda: words(pilot.app) == say("tui.welcome_choose"))
+        await pilot.press("enter")
+        await until(pilot, lambda: "is ready" in words(pilot.app))
+
+
+async def test_tab_takes_the_words_whose_keys_are_still_on_their_way(make_app, runtime):
+    taken: list[ModelEntry | None] = []
+    async with make_app().run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        screen = ModelSwitcher(pilot.app.chat.entries)
+        pilot.app.push_screen(screen, taken.append)
+        await until(pilot, lambda: screen.query(Input) and screen.query_one(Input).has_focus)
+        for letter in "tiny":
+            screen.query_one(Input).post_message(events.Key(letter, letter))
+        screen.action_search_hub()
+        await until(pilot, lambda: taken)
+        assert taken == [ModelEntry(name="tiny", search=True)]
