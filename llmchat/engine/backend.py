@@ -1,8 +1,9 @@
 """The seam inside a worker process: what the process shell asks of whatever computes.
 
 The shell (`shell/`) owns the socket, the lock, connections and keep-alive, and knows no
-llama.cpp; a backend owns the one inference thread and knows no sockets. Two exist: the real one
-(`worker/loop.py`) and the scripted one (`scripted/backend.py`). One contract suite runs over both.
+llama.cpp; a backend owns the one inference thread and knows no sockets. Three exist: for models
+that write (`worker/loop.py`), for models that make vectors (`worker/vectors/backend.py`), and the
+scripted one (`scripted/backend.py`). One contract suite runs over real and scripted ones.
 """
 
 from collections.abc import Callable

@@ -36,11 +36,17 @@ class Sizes(Struct, frozen=True):
     model: int = 0
     context: int = 0
     compute: int = 0
+    adapters: int = 0
+
+    @property
+    def allocated(self) -> int:
+        """What must be free on a CPU, where weights are mapped from the file."""
+        return self.context + self.compute + self.adapters
 
     @property
     def total(self) -> int:
         """All of them."""
-        return self.model + self.context + self.compute
+        return self.model + self.allocated
 
 
 class Model(Struct, frozen=True, kw_only=True):
@@ -155,8 +161,7 @@ class _Search:
     def _fits(self, name: str, size: Sizes) -> bool:
         if name in self._gpus:
             return size.total <= self._free[name] - MARGIN
-        # Weights on the CPU are mapped from the file: only what is allocated must be free.
-        return size.context + size.compute <= self._free.get(name, 0)
+        return size.allocated <= self._free.get(name, 0)
 
     def at(self, n_ctx: int) -> Placed:
         """The best try at this context: a small cache only if it lets everything fit, or at all."""

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from llmchat.errors import ModelFileError
 from llmchat.gguf.source import Cursor, Damaged, Fetch, as_error, open_file
-from llmchat.gguf.types import TENSOR_TYPES, TensorType
+from llmchat.gguf.types import TENSOR_TYPES, VALUE_TYPES, TensorType
 
 MAGIC: Final = b"GGUF"
 MAX_KEYS: Final = 65_536
@@ -80,6 +80,8 @@ class Header(Struct, frozen=True):
     data_offset: int
     file_size: int
     """Bytes of this file: a shard's own, when there are several."""
+    kinds: dict[str, str] = {}
+    """How each value is stored ("float32", "array"), for readers that want it so and not alike."""
 
     def text(self, key: str, default: str = "") -> str:
         """A text, or `default` when it is missing or something else."""
@@ -148,16 +150,17 @@ def _header(cursor: Cursor) -> Header:
     if n_tensors > MAX_TENSORS or n_keys > MAX_KEYS:
         raise Damaged("out_of_bounds", what=f"{n_tensors} tensors, {n_keys} keys")
     metadata: dict[str, Value] = {}
+    kinds: dict[str, str] = {}
     for _ in range(n_keys):
         key = _text(cursor, MAX_KEY_BYTES)
         if key in metadata:
             raise Damaged("duplicate", what=key)
-        metadata[key] = _value(cursor, key)
+        kinds[key], metadata[key] = _value(cursor, key)
     alignment = _alignment(metadata)
     infos = [_tensor(cursor) for _ in range(n_tensors)]
     data_offset = -(-cursor.place // alignment) * alignment
     _check_tensors(infos, alignment, cursor.size - data_offset)
-    return Header(version, metadata, tuple(infos), data_offset, cursor.size)
+    return Header(version, metadata, tuple(infos), data_offset, cursor.size, kinds)
 
 
 def _check_magic(cursor: Cursor) -> None:
@@ -196,16 +199,17 @@ def _text(cursor: Cursor, most: int) -> str:
     return cursor.take(_length(cursor, most)).decode("utf-8", "replace")
 
 
-def _value(cursor: Cursor, key: str) -> Value:
+def _value(cursor: Cursor, key: str) -> tuple[str, Value]:
+    """How it is stored, and what it is."""
     kind: int = struct.unpack("<I", cursor.take(4))[0]
     if kind == _STRING:
-        return _text(cursor, MAX_STRING_BYTES)
+        return VALUE_TYPES[kind], _text(cursor, MAX_STRING_BYTES)
     if kind == _ARRAY:
-        return _array(cursor, key)
+        return VALUE_TYPES[kind], _array(cursor, key)
     if kind not in _FIXED:
         raise Damaged("out_of_bounds", what=f"{key} has type {kind}")
     value: Scalar = struct.unpack("<" + _FIXED[kind], cursor.take(_SIZES[kind]))[0]
-    return value
+    return VALUE_TYPES[kind], value
 
 
 def _array(cursor: Cursor, key: str) -> Value:

@@ -6,6 +6,12 @@ here is one that this build cannot load. Refuses files.
 
 from typing import Final, NamedTuple
 
+VALUE_TYPES: Final = (
+    "uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "bool", "string", "array",
+    "uint64", "int64", "float64",
+)  # fmt: skip
+"""`enum gguf_type`: the types of a header's values, by number."""
+
 
 class TensorType(NamedTuple):
     """`block` elements take `size` bytes."""

@@ -34,6 +34,7 @@ TRY = r"""
 import json, sys
 import msgspec
 from llmchat.engine.backend import Verdict
+from llmchat.engine.worker.loading import Audience
 from llmchat.engine.worker.log import LogRing
 from llmchat.engine.worker.opening import open_everything
 from llmchat.errors import LlmchatError
@@ -42,12 +43,10 @@ from llmchat.values import ModelFile, Wants
 model = ModelFile(name="m", path=sys.argv[1], identity="0" * 64, size=1)
 log = LogRing()
 log.install()
+audience = Audience(lambda _: None, lambda _: Verdict.GO, lambda: False)
 for line in sys.stdin:
     try:
-        opened = open_everything(
-            model, msgspec.json.decode(line, type=Wants), log, progress=lambda _: None,
-            proceed=lambda _: Verdict.GO, stopping=lambda: False,
-        )
+        opened = open_everything(model, msgspec.json.decode(line, type=Wants), log, audience)
         said = f"n_ctx {opened.facts.n_ctx}"
         opened.loaded.close()
     except LlmchatError as error:

@@ -35,8 +35,8 @@ def test_stylesheets_use_theme_tokens_only():
 CATCHERS = {
     "llmchat/cli/main.py",  # the command line's one place
     "llmchat/engine/shell/inference.py",  # the worker's loop: around it
-    "llmchat/engine/worker/loop.py",  # and inside it, so that one request's failure is its own
-    "llmchat/engine/worker/vectors/backend.py",  # the same for a model of vectors
+    "llmchat/engine/worker/inbox.py",  # and inside it, so that one request's failure is its own
+    "llmchat/engine/worker/loop.py",  # a cache that breaks ends nobody's reply
     "llmchat/tui/app.py",  # the app's worker-error handler
 }
 

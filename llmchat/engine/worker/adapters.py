@@ -9,6 +9,7 @@ Refuses settings and scheduling.
 
 import ctypes
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -23,10 +24,15 @@ from llmchat.engine.worker.capi import Context, Pointer, model_text
 from llmchat.engine.worker.log import LogRing
 from llmchat.errors import EngineError, GenerationFailed, ModelFileError
 from llmchat.gguf import Header, read_header
+from llmchat.text.cleaning import clean_line
 
 MOST_SCALE: Final = 1000.0
 _VECTOR: Final = "direction."
 _F32: Final = "F32"
+_ALPHA: Final = "adapter.lora.alpha"
+_FLOAT32: Final = "float32"
+_NOT_MULTIPLIED: Final = frozenset({"I8", "I16", "I32", "I64", "F64", "Q8_1", "Q8_K"})
+"""Tensor types without a `vec_dot` in ggml's CPU backend (ggml/src/ggml-cpu/ggml-cpu.c)."""
 
 
 class Mixture(Struct, frozen=True):
@@ -62,9 +68,9 @@ class Adapters:
         Raises:
             EngineError: a file that is no adapter, or one of another model.
         """
-        architecture = model_text(model, "general.architecture") or ""
+        loras = tuple(loras)
+        lora_headers(model, loras)
         for path in loras:
-            _check_lora(_header(path), path, architecture)
             log.clear()
             pointer = lib.llama_adapter_lora_init(model, path.encode())
             if not pointer:
@@ -129,6 +135,19 @@ def _scales(asked: Sequence[Scaled], loaded: Iterable[str]) -> tuple[tuple[str, 
     return tuple(sorted((path, scale) for path, scale in found.items() if scale))
 
 
+def lora_headers(model: Pointer, paths: Iterable[str]) -> list[Header]:
+    """The headers of LoRA files that llama.cpp may be given for this model.
+
+    Raises:
+        EngineError: a file that is no adapter, is one of another model, or would end llama.cpp.
+    """
+    architecture = model_text(model, "general.architecture") or ""
+    headers = [(_header(path), path) for path in paths]
+    for header, path in headers:
+        _check_lora(header, path, architecture)
+    return [header for header, _ in headers]
+
+
 def _header(path: str) -> Header:
     try:
         return read_header(path)
@@ -146,8 +165,7 @@ def _stamp(path: str) -> str:
 def _check_lora(header: Header, path: str, architecture: str) -> None:
     metadata = header.metadata
     what = (metadata.get("general.type"), metadata.get("adapter.type"))
-    alpha = metadata.get("adapter.lora.alpha", 0.0)
-    if what != ("adapter", "lora") or not isinstance(alpha, float):
+    if what != ("adapter", "lora"):
         _refuse("engine.not_a_lora", path)
     if header.architecture != architecture:
         _refuse(
@@ -155,6 +173,20 @@ def _check_lora(header: Header, path: str, architecture: str) -> None:
         )  # fmt: skip
     if "adapter.alora.invocation_tokens" in metadata:
         _refuse("engine.activated_lora", path)
+    _check_numbers(header, path)
+
+
+def _check_numbers(header: Header, path: str) -> None:
+    """What llama.cpp would take, and end its process over: here, or at the first decode."""
+    alpha, kind = header.metadata.get(_ALPHA, 0.0), header.kinds.get(_ALPHA, _FLOAT32)
+    if kind != _FLOAT32:
+        _refuse("engine.adapter_type", path, what=_ALPHA, kind=kind)
+    if not isinstance(alpha, float) or not math.isfinite(alpha):
+        _refuse("engine.adapter_type", path, what=_ALPHA, kind=alpha)
+    for tensor in header.tensors:
+        if tensor.kind.name in _NOT_MULTIPLIED:
+            kind = tensor.kind.name.lower()
+            _refuse("engine.adapter_type", path, what=clean_line(tensor.name, 80), kind=kind)
 
 
 def _read_vector(header: Header, path: str, width: int, layers: int) -> npt.NDArray[np.float32]:

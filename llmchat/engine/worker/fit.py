@@ -21,10 +21,12 @@ from llmchat.engine.placing import (
 )
 from llmchat.engine.protocol import Device, Placement
 from llmchat.engine.worker import devices as machine
+from llmchat.engine.worker.adapters import lora_headers
 from llmchat.engine.worker.capi import Pointer
 from llmchat.engine.worker.cores import physical_cores
 from llmchat.engine.worker.loader import ContextParams, ModelParams
 from llmchat.engine.worker.log import LogRing
+from llmchat.engine.worker.lora_sizes import lora_bytes, with_loras
 from llmchat.engine.worker.measure import Meter
 from llmchat.engine.worker.memory import Kind
 from llmchat.engine.worker.shortage import shortage
@@ -90,7 +92,7 @@ def decide(paths: Sequence[str], wants: Wants, log: LogRing) -> Decision:
     """Place a model on this machine.
 
     Raises:
-        EngineError: it cannot be read, or a device is not there.
+        EngineError: it cannot be read, an adapter is not for it, or a device is not there.
     """
     found = machine.find_devices()
     chosen = _chosen(found, wants)
@@ -100,15 +102,18 @@ def decide(paths: Sequence[str], wants: Wants, log: LogRing) -> Decision:
     ]
     with Meter(paths, log) as meter:
         model = _model(meter.model, wants)
+        loras = lora_bytes(lora_headers(meter.model, wants.lora or ()), model)
+        gpus = [item.device.name for item in chosen]
 
         def measure(choice: Try) -> dict[str, Sizes]:
             weights = model_params(choice, wants, chosen, found)
             try:
-                return meter.measure(weights, context_params(choice, wants, model))
+                sizes = meter.measure(weights, context_params(choice, wants, model))
             except EngineError as error:
                 if choice.cache_type == "f16":
                     raise
                 raise Impossible from error
+            return with_loras(sizes, loras, choice, model, gpus) if loras else sizes
 
         placed = place(usable, wants, model, measure)
         n_ctx = contexts(wants, model)[0]
@@ -127,7 +132,7 @@ def decide(paths: Sequence[str], wants: Wants, log: LogRing) -> Decision:
         ),
         memory={
             kind: sum(getattr(size, kind) for size in placed.sizes.values())
-            for kind in ("model", "context", "compute")
+            for kind in ("model", "context", "compute", *(["adapters"] if loras else []))
         },
         model=model_params(choice, wants, chosen, found),
         context=context_params(choice, wants, model),
@@ -205,10 +210,9 @@ def _impossible(devices: Sequence[Device], placed: Placed) -> EngineError | None
     """
     for device in devices:
         size = placed.sizes.get(device.name, Sizes())
-        need = size.context + size.compute
-        if device.type == "cpu" and need > device.free > 0:
+        if device.type == "cpu" and size.allocated > device.free > 0:
             return EngineError(
-                "engine.does_not_fit", need=_gib(need), free=_gib(device.free),
+                "engine.does_not_fit", need=_gib(size.allocated), free=_gib(device.free),
                 n_ctx=placed.choice.n_ctx,
             )  # fmt: skip
     return None

@@ -47,5 +47,4 @@ def _lacks(device: Device, size: Sizes) -> int:
         return min(size.total, max(0, device.total - MARGIN)) - (device.free - MARGIN)
     if device.type != "cpu":
         return 0
-    # Weights on the CPU are mapped from the file: only what is allocated must be free.
-    return min(size.context + size.compute, device.total) - device.free
+    return min(size.allocated, device.total) - device.free

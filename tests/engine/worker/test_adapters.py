@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import gguf
+import msgspec
 import numpy as np
 import pytest
 
@@ -174,11 +175,53 @@ def _wrong_shape(path: Path) -> Path:
     writer.add_float32("adapter.lora.alpha", 1.0)
     for end, shape in (("lora_a", (4, 32)), ("lora_b", (64, 4))):
         writer.add_tensor(f"blk.0.attn_q.weight.{end}", np.ones(shape, np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
+    return tiny.finish(writer, path)
+
+
+def _stored(path: Path, alpha: float, kind: gguf.GGUFValueType, tensors: type) -> Path:
+    """An adapter that llama.cpp would end its process over, or compute nothing but NaN with."""
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_key_value("adapter.lora.alpha", alpha, kind)
+    for number, values in enumerate(tiny.pair("blk.0.attn_q.weight")):
+        writer.add_tensor(f"blk.0.attn_q.weight.lora_{'ab'[number]}", values.astype(tensors))
+    return tiny.finish(writer, path)
+
+
+F32, F64 = gguf.GGUFValueType.FLOAT32, gguf.GGUFValueType.FLOAT64
+
+
+@pytest.mark.parametrize(
+    ("alpha", "kind", "tensors", "words"),
+    [
+        (8.0, F64, np.float32, "adapter.lora.alpha is float64"),
+        (float("nan"), F32, np.float32, "adapter.lora.alpha is nan"),
+        (8.0, F32, np.int32, "blk.0.attn_q.weight.lora_a is i32"),
+        (8.0, F32, np.float64, "blk.0.attn_q.weight.lora_a is f64"),
+    ],
+)
+def test_an_adapter_that_would_end_llama_cpp_is_refused(files: Path, alpha, kind, tensors, words):
+    path = _stored(files / "kills.gguf", alpha, kind, tensors)
+    with pytest.raises(EngineError) as caught:
+        Driver(files / "base.gguf", Wants(n_ctx=512, lora=(str(path),)))
+    assert caught.value.sentence.startswith(f"kills.gguf cannot be used: {words}")
+    assert "convert_lora_to_gguf.py" in (caught.value.hint or "")
+
+
+def test_an_adapter_counts_in_the_plan_as_what_it_takes(files: Path):
+    wants = Wants(n_ctx=512, n_threads=1)
+    lora = str(files / "lora.gguf")
+    found = []
+    for each in (wants, msgspec.structs.replace(wants, lora=(lora,))):
+        driver = Driver(files / "base.gguf", each)
+        driver.close()
+        assert driver.plan is not None
+        assert sum(driver.facts.memory.values()) == sum(driver.plan.needs.values())
+        found.append((driver.plan.needs["CPU"], driver.facts.memory))
+    numbers = sum(a.size + b.size for a, b in map(tiny.pair, tiny.CHANGED))
+    assert found[1][0] - found[0][0] == 4 * numbers
+    assert found[1][1] == found[0][1] | {"adapters": 4 * numbers}
 
 
 @pytest.mark.parametrize(

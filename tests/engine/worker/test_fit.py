@@ -1,6 +1,7 @@
 """Placement on recorded machines: none, 8, 24, 2 x 24, 80 GiB; sizes as an 8B model has them."""
 
 import pytest
+from msgspec.structs import replace
 
 from llmchat.engine.placing import (
     DEFAULT_CTX,
@@ -14,6 +15,9 @@ from llmchat.engine.placing import (
 )
 from llmchat.engine.protocol import Device
 from llmchat.engine.worker.fit import explain
+from llmchat.engine.worker.lora_sizes import lora_bytes, with_loras
+from llmchat.gguf import Header, Tensor
+from llmchat.gguf.types import TensorType
 from llmchat.values import Wants
 
 GIB = 1 << 30
@@ -172,3 +176,54 @@ def test_the_explanation_names_devices_and_sizes():
     words = explain(devices, LLAMA_8B, placed)
     assert words.startswith("33/33 layers on CUDA0 (")
     assert "of 7.6 GiB free" in words
+
+
+def lora(**tensors: int) -> Header:
+    """An adapter's header: bytes by tensor name, dots as `__`."""
+    f32 = TensorType("F32", 1, 4)
+    rows = tuple(
+        Tensor(name.replace("__", "."), (size // 4,), f32, 0, size)
+        for name, size in tensors.items()
+    )
+    return Header(3, {}, rows, 0, 0)
+
+
+def test_adapters_lie_beside_the_weights_that_they_change():
+    header = lora(
+        token_embd__weight__lora_a=4, output__weight__lora_a=8, blk__0__attn_q__weight__lora_a=16,
+        blk__31__attn_q__weight__lora_a=32, blk__0__ffn_up_exps__weight__lora_a=64,
+    )  # fmt: skip
+    model = Model(n_layers=33, n_ctx_train=8192, n_experts=4)
+    loras = lora_bytes([header, header], model)
+    choice = Try(n_gpu_layers=33, n_cpu_moe=0, n_ctx=8192, pool=1)
+
+    def lie(gpus: tuple[str, ...] = ("CUDA0",), **change: int) -> dict[str, int]:
+        sizes = {"CPU": Sizes(1)} | {name: Sizes(2 + number) for number, name in enumerate(gpus)}
+        found = with_loras(sizes, loras, replace(choice, **change), model, gpus)
+        assert {name: size.model for name, size in found.items()} == {
+            name: size.model for name, size in sizes.items()
+        }
+        return {name: size.adapters for name, size in found.items()}
+
+    assert lie() == {"CPU": 8, "CUDA0": 240}
+    assert lie(n_cpu_moe=1) == {"CPU": 136, "CUDA0": 112}
+    assert lie(n_gpu_layers=1) == {"CPU": 232, "CUDA0": 16}
+    assert lie(n_gpu_layers=2) == {"CPU": 168, "CUDA0": 80}
+    assert lie(n_gpu_layers=0) == {"CPU": 248, "CUDA0": 0}
+    assert lie((), n_gpu_layers=0) == {"CPU": 248}
+    assert lie(("CUDA0", "CUDA1")) == {"CPU": 8, "CUDA0": 96, "CUDA1": 144}
+
+
+def test_a_large_adapter_takes_layers_off_the_gpu():
+    devices = MACHINES["8"]
+    plain = sized(6.0, devices)
+    loras = lora_bytes([lora(blk__0__attn_q__weight__lora_a=GIB)], LLAMA_8B)
+
+    def measure(choice: Try) -> dict[str, Sizes]:
+        return with_loras(plain(choice), loras, choice, LLAMA_8B, ["CUDA0"])
+
+    without = place(devices, Wants(n_ctx=2048), LLAMA_8B, plain)
+    placed = place(devices, Wants(n_ctx=2048), LLAMA_8B, measure)
+    assert without.choice.n_gpu_layers == 33
+    assert placed.choice.n_gpu_layers == 32  # its one layer computes where it lies
+    assert placed.sizes["CPU"].allocated > GIB

@@ -2,6 +2,7 @@
 
 import pytest
 
+from llmchat.engine.worker.loading import Audience
 from llmchat.engine.worker.log import LogRing
 from llmchat.engine.worker.opening import open_everything
 from llmchat.errors import EngineError
@@ -27,9 +28,11 @@ def test_a_crafted_file_is_refused_in_a_sentence(tmp_path, data, key):
             model,
             Wants(),
             LogRing(),
-            progress=lambda event: None,
-            proceed=lambda plan: pytest.fail("nothing may be planned for it"),
-            stopping=lambda: False,
+            Audience(
+                progress=lambda event: None,
+                proceed=lambda plan: pytest.fail("nothing may be planned for it"),
+                stopping=lambda: False,
+            ),
         )
     assert caught.value.key == key
     assert "bad.gguf" in caught.value.sentence

@@ -82,7 +82,7 @@ def write_model(path: Path, tensors: dict[str, Floats]) -> Path:
     writer.add_eos_token_id(2)
     for name, value in tensors.items():
         writer.add_tensor(name, value)
-    return _finish(writer, path)
+    return finish(writer, path)
 
 
 def write_lora(path: Path, arch: str = "llama", kind: str = "lora") -> Path:
@@ -95,7 +95,7 @@ def write_lora(path: Path, arch: str = "llama", kind: str = "lora") -> Path:
         a, b = pair(name)
         writer.add_tensor(f"{name}.lora_a", a)
         writer.add_tensor(f"{name}.lora_b", b)
-    return _finish(writer, path)
+    return finish(writer, path)
 
 
 def write_vector(path: Path, width: int = WIDTH, layers: int = LAYERS) -> Path:
@@ -106,10 +106,11 @@ def write_vector(path: Path, width: int = WIDTH, layers: int = LAYERS) -> Path:
         writer.add_tensor(
             f"direction.{layer}", (random.standard_normal(width) * 3).astype(np.float32)
         )
-    return _finish(writer, path)
+    return finish(writer, path)
 
 
-def _finish(writer: gguf.GGUFWriter, path: Path) -> Path:
+def finish(writer: gguf.GGUFWriter, path: Path) -> Path:
+    """Write what the writer was given."""
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

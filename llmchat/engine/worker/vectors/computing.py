@@ -2,7 +2,7 @@
 
 Owns the jobs that run and whose texts share a step: each job in turn gives a text until the batch
 is full, so that ten thousand texts of one client do not stop the single one of another. Refuses
-reading texts (`texts.py`) and the queue (`backend.py`).
+reading texts (`texts.py`) and the queue (`inbox.py`).
 """
 
 from collections import deque
@@ -145,7 +145,13 @@ class Vectors:
         self._jobs.remove(job)
         job.emit(Failed(id=job.work.id, code=code, message=message))
 
-    def fail_everything(self, code: str, message: str) -> None:
-        """End every job."""
+    def fail_everything(self, message: str) -> None:
+        """A step broke: nobody's rows can be trusted."""
         for job in list(self._jobs):
-            self._drop(job, code, message)
+            self._drop(job, "internal", message)
+        self._context.clear_memory()
+
+    def end_everything(self) -> None:
+        """The worker leaves."""
+        for job in list(self._jobs):
+            self._drop(job, "busy", say("engine.leaving"))

@@ -4,22 +4,17 @@ Owns the size of its batch. An encoder sees a whole text at once, so that a text
 micro-batch: the context is both.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from llama_cpp import llama_cpp as lib
 from msgspec.structs import replace
 
-from llmchat.engine.backend import Verdict
-from llmchat.engine.protocol import Facts, Loading, Plan
-from llmchat.engine.worker.capi import CApiError, Context, Pointer, model_description, model_text
+from llmchat.engine.protocol import Facts
+from llmchat.engine.worker.capi import Pointer, model_description, model_text
 from llmchat.engine.worker.fit import Decision
-from llmchat.engine.worker.loader import ContextParams, Loaded, open_context, open_model
+from llmchat.engine.worker.loader import ContextParams, Loaded
+from llmchat.engine.worker.loading import Audience, build, load
 from llmchat.engine.worker.log import LogRing
-from llmchat.engine.worker.opening import Throttle, agreed, build
-from llmchat.engine.worker.vocab import Vocab
-from llmchat.errors import EngineError, LlmchatError, ModelFileError
-from llmchat.gguf import check_loadable
 from llmchat.values import ModelFile, Wants
 
 LARGEST: Final = 2048
@@ -45,45 +40,17 @@ class OpenedVectors:
         """Tokens that texts share a decode up to."""
 
 
-def open_vectors(
-    model: ModelFile,
-    wants: Wants,
-    log: LogRing,
-    *,
-    progress: Callable[[Loading], None],
-    proceed: Callable[[Plan], Verdict],
-    stopping: Callable[[], bool],
-) -> OpenedVectors:
-    """Plan, ask, load, warm up.
+def open_vectors(model: ModelFile, wants: Wants, log: LogRing, audience: Audience) -> OpenedVectors:
+    """Load a model of vectors. Adapters are for models that write.
 
     Raises:
         EngineError: the header's or llama.cpp's reason, or that it was told to stop.
     """
-    progress(Loading(fraction=0.0, stage="plan"))
-    try:
-        check_loadable(model.path)
-    except ModelFileError as error:
-        values: dict[str, Any] = dict(error.values)
-        raise EngineError(error.key, **values) from error
-    paths: Sequence[str] = model.shards or (model.path,)
-    decision = agreed(paths, wants, log, proceed)
-    pointer = open_model(paths, decision.model, log, Throttle(progress, stopping))
-    try:
-        params = context_params(pointer, wants, decision.context)
-        progress(Loading(fraction=1.0, stage="context"))
-        native = open_context(pointer, params, log)
-    except EngineError:
-        lib.llama_model_free(pointer)
-        raise
-    n_vocab = int(lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(pointer)))
-    loaded = Loaded(pointer, Context(native, n_vocab, params.n_batch), Vocab(pointer))
-    try:
-        progress(Loading(fraction=1.0, stage="warmup"))
-        loaded.warm_up()
-        return _opened(model, wants, loaded, decision, params)
-    except (LlmchatError, CApiError):
-        loaded.close()
-        raise
+    return load(
+        model, replace(wants, lora=None, control_vectors=None), log, audience,
+        prepare=lambda pointer, decision: context_params(pointer, wants, decision.context),
+        finish=lambda *parts: _opened(model, wants, *parts),
+    )  # fmt: skip
 
 
 def context_params(model: Pointer, wants: Wants, placed: ContextParams) -> ContextParams:
