@@ -6,10 +6,9 @@ pull: whoever opened the screen does.
 """
 
 import asyncio
-from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
@@ -80,8 +79,9 @@ class DiscoverScreen(SearchLineScreen[str | None]):
 
     def _ask_page(self) -> None:
         self._tell(say("tui.discover_asking", words=clean_line(self._words, 60)))
-        self.run_worker(self._fetch_page, group="hub", exclusive=True)
+        self._fetch_page()
 
+    @work(group="hub", exclusive=True)
     async def _fetch_page(self) -> None:
         discovery = self._rt.discovery
         try:
@@ -111,8 +111,9 @@ class DiscoverScreen(SearchLineScreen[str | None]):
 
     def _open(self, repo: str) -> None:
         self._tell(say("tui.discover_opening", repo=clean_line(repo, 60)))
-        self.run_worker(partial(self._fetch_offers, repo), group="hub", exclusive=True)
+        self._fetch_offers(repo)
 
+    @work(group="hub", exclusive=True)
     async def _fetch_offers(self, repo: str) -> None:
         fits = self._rt.fits
         try:

@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
@@ -39,8 +39,9 @@ class FilePicker(SearchLineScreen[str | None]):
 
     def on_mount(self) -> None:
         """Look, off the screen's thread."""
-        self.run_worker(self._look)
+        self._look()
 
+    @work
     async def _look(self) -> None:
         self._names = await asyncio.to_thread(browse, self._folder)
         self._show(self.query_one(Input).value)

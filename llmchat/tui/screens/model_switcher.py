@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import ClassVar
 
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -38,9 +38,10 @@ class ModelSwitcher(SearchLineScreen[ModelEntry | None]):
 
     def on_mount(self) -> None:
         """Look now, and again while it is open: models load and leave."""
-        self.run_worker(self._show, group="look", exclusive=True)
-        self.set_interval(2, lambda: self.run_worker(self._show, group="look", exclusive=True))
+        self._show()
+        self.set_interval(2, self._show)
 
+    @work(group="look", exclusive=True)
     async def _show(self) -> None:
         entries = await self._look()
         self.query_one(ModelList).show(entries)

@@ -7,10 +7,9 @@ conversation at the hit is the chat screen's.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
@@ -92,10 +91,14 @@ class SearchScreen(SearchLineScreen["Hit | None"]):
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
         event.stop()
-        self.run_worker(partial(self._look, event.value, PAUSE), group="look", exclusive=True)
+        self._look_soon(event.value)
 
-    async def _look(self, words: str, pause: float) -> None:
-        await asyncio.sleep(pause)
+    @work(group="look", exclusive=True)
+    async def _look_soon(self, words: str) -> None:
+        await asyncio.sleep(PAUSE)
+        await self._look(words)
+
+    async def _look(self, words: str) -> None:
         try:
             hits = await self._find(words)
         except LlmchatError as error:
@@ -128,7 +131,7 @@ class SearchScreen(SearchLineScreen["Hit | None"]):
         event.stop()
         if event.value != self._looked:
             self.workers.cancel_group(self, "look")
-            await self._look(event.value, 0)
+            await self._look(event.value)
         place = self.query_one(OptionList).highlighted
         if place is not None:
             self.dismiss(self._hits[place])

@@ -9,6 +9,7 @@ import asyncio
 from time import monotonic
 
 from markdown_it import MarkdownIt
+from textual import work
 from textual.widgets import Markdown
 
 from llmchat.text.cleaning import StreamCleaner, clean
@@ -69,8 +70,9 @@ class StreamedMarkdown(Markdown):
             self._pending.append(cleaned)
         if self._pending and not self._painting:
             self._painting = True
-            self.run_worker(self._paint, exit_on_error=True)
+            self._paint()
 
+    @work
     async def _paint(self) -> None:
         try:
             await self._drawn.wait()

@@ -7,6 +7,7 @@ top, a page at a time, and the words being read stay where they are.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from textual import work
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
@@ -112,7 +113,11 @@ class Transcript(VerticalScroll, can_focus=False):
         super().watch_scroll_y(old_value, new_value)
         if new_value <= 1 and new_value < old_value and self._earlier and not self._loading:
             self._loading = True
-            self.run_worker(self.show_earlier)
+            self._bring_earlier()
+
+    @work
+    async def _bring_earlier(self) -> None:
+        await self.show_earlier()
 
     async def show_earlier(self) -> None:
         """Mount one more page above, and keep the reader's place."""
