@@ -4,13 +4,13 @@ import random
 import time
 
 from llmchat.engine.protocol import (
-    HEADER_BYTES,
     Delta,
     Event,
     Finished,
     Pong,
     TokenInfo,
     decode_event,
+    take_frames,
 )
 from llmchat.engine.shell.outbox import PACE, Outbox
 
@@ -22,7 +22,7 @@ def outbox(limit: int = 1 << 20) -> Outbox:
 def drain(box: Outbox) -> list[Event]:
     found = []
     while frame := box.take():
-        found.append(decode_event(frame[HEADER_BYTES:]))
+        found.extend(map(decode_event, take_frames(bytearray(frame))))
     return found
 
 

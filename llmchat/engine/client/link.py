@@ -12,14 +12,13 @@ from pathlib import Path
 
 from llmchat.engine.client.dialing import dial
 from llmchat.engine.protocol import (
-    HEADER_BYTES,
     Event,
     ProtocolError,
     Request,
     Welcome,
     decode_event,
     encode,
-    frame_length,
+    take_frames,
 )
 from llmchat.errors import WorkerDied
 
@@ -29,16 +28,7 @@ Autopsy = Callable[["Link", ProtocolError | None], Awaitable[WorkerDied]]
 Waiting = asyncio.Queue[Event | WorkerDied]
 
 
-async def read_frame(reader: asyncio.StreamReader) -> Event:
-    """The next event.
-
-    Raises:
-        EOFError: the worker closed (asyncio.IncompleteReadError in the middle of a frame).
-        OSError: the connection broke.
-        ProtocolError: bytes that are no event.
-    """
-    length = frame_length(await reader.readexactly(HEADER_BYTES))
-    return decode_event(await reader.readexactly(length))
+_READ = 256 * 1024
 
 
 class Link:
@@ -121,11 +111,15 @@ class Link:
 
     async def _read(self) -> None:
         unreadable: ProtocolError | None = None
+        data = bytearray()
         try:
-            while True:
-                event = await read_frame(self._reader)
-                self._hand_out(event)
-        except (EOFError, OSError):
+            # Everything that is there at once: a reader that wakes for each frame of several
+            # replies takes the cores from the threads that compute.
+            while more := await self._reader.read(_READ):
+                data += more
+                for body in take_frames(data):
+                    self._hand_out(decode_event(body))
+        except OSError:
             pass
         except ProtocolError as error:
             unreadable = error

@@ -42,13 +42,12 @@ from llmchat.engine.protocol.events import (
     WorkerStatus,
 )
 from llmchat.engine.protocol.frames import (
-    HEADER_BYTES,
     MAX_FRAME,
     ProtocolError,
     decode_event,
     decode_request,
     encode,
-    frame_length,
+    take_frames,
 )
 from llmchat.engine.protocol.prompt import (
     ChatMessage,
@@ -79,7 +78,6 @@ from llmchat.engine.protocol.requests import (
 from llmchat.values import Constraint
 
 __all__ = [
-    "HEADER_BYTES",
     "MAX_FRAME",
     "PROTOCOL_VERSION",
     "Cancel",
@@ -135,5 +133,5 @@ __all__ = [
     "decode_event",
     "decode_request",
     "encode",
-    "frame_length",
+    "take_frames",
 ]

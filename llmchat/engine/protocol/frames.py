@@ -1,6 +1,7 @@
 """One frame's encoding: length, then JSON for the frozen types, MessagePack for the rest."""
 
 import struct
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -10,7 +11,6 @@ from llmchat.engine.protocol.requests import Hello, Request, Shutdown, StatusReq
 from llmchat.errors import EngineError
 
 MAX_FRAME: Final = 64 * 1024 * 1024
-HEADER_BYTES: Final = 4
 _LENGTH: Final = struct.Struct(">I")
 _JSON_TYPES: Final = (Hello, StatusRequest, Shutdown, Welcome, WorkerStatus, Done, Failed)
 """Frozen. Done and Failed answer Shutdown, among others: one form for all is simpler to keep."""
@@ -40,16 +40,22 @@ def encode(message: Request | Event) -> bytes:
     return _LENGTH.pack(len(body)) + body
 
 
-def frame_length(header: bytes) -> int:
-    """The body's length from a frame's first 4 bytes.
+def take_frames(data: bytearray) -> Iterator[bytes]:
+    """The bodies of the whole frames at the start of `data`, each taken out of it.
 
     Raises:
-        ProtocolError: longer than MAX_FRAME, or zero.
+        ProtocolError: a frame longer than MAX_FRAME, or empty.
     """
-    length: int = _LENGTH.unpack(header)[0]
-    if not 0 < length <= MAX_FRAME:
-        raise ProtocolError("engine.frame_too_large", size=length)
-    return length
+    while len(data) >= _LENGTH.size:
+        length: int = _LENGTH.unpack_from(data)[0]
+        if not 0 < length <= MAX_FRAME:
+            raise ProtocolError("engine.frame_too_large", size=length)
+        end = _LENGTH.size + length
+        if len(data) < end:
+            return
+        body = bytes(data[_LENGTH.size : end])
+        del data[:end]
+        yield body
 
 
 def decode_request(body: bytes) -> Request:

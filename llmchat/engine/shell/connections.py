@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 
 from llmchat.engine.backend import Emit
 from llmchat.engine.protocol import (
-    HEADER_BYTES,
     Delta,
     Event,
     Failed,
@@ -22,7 +21,7 @@ from llmchat.engine.protocol import (
     PromptProgress,
     ProtocolError,
     Queued,
-    frame_length,
+    take_frames,
 )
 from llmchat.engine.shell.outbox import Outbox
 from llmchat.engine.transport import Challenge
@@ -139,13 +138,8 @@ class Connection:
         """
         if not self.trusted:
             self._meet_challenge()
-        while self.trusted and len(self._in) >= HEADER_BYTES:
-            length = frame_length(bytes(self._in[:HEADER_BYTES]))
-            if len(self._in) < HEADER_BYTES + length:
-                return
-            body = bytes(self._in[HEADER_BYTES : HEADER_BYTES + length])
-            del self._in[: HEADER_BYTES + length]
-            yield body
+        if self.trusted:
+            yield from take_frames(self._in)
 
     @property
     def trusted(self) -> bool:
