@@ -1,5 +1,6 @@
 """Attachments, the question what to leave out, summing up, personas: over the real Runtime."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,45 @@ async def test_paths_by_command_and_by_paste_and_taking_them_off(open_app, files
         assert texts(chat)[0] == "/nothing of ours"
 
 
+async def test_files_stay_with_the_draft_and_are_read_again(open_app, files, places):
+    async with open_app("rate=0").run_test(size=(100, 30)) as pilot:
+        await ready(pilot)
+        chat = pilot.app.chat
+        await say(pilot, "first")
+        await until(pilot, lambda: len(texts(chat)) == 2 and not chat.answering)
+        await say(pilot, "/attach code.py")
+        await until(pilot, lambda: shown(chat) == ["code.py"])
+        await say(pilot, "/attach notes.txt")
+        await until(pilot, lambda: shown(chat) == ["code.py", "notes.txt"])
+        await say(pilot, "/attach i.png")
+        await until(pilot, lambda: shown(chat) == ["code.py", "notes.txt", "i.png"])
+        chat.composer.replace_text("what is this?")
+        pilot.app.exit()
+    assert "milk" not in places.drafts.read_text()  # where it is, not what it says
+    (files / "notes.txt").unlink()
+    (files / "code.py").write_text("x = 2")
+    async with open_app("rate=0").run_test(size=(100, 30)) as pilot:
+        await ready(pilot)
+        chat = pilot.app.chat
+        await until(pilot, lambda: shown(chat) == ["code.py", "i.png"])
+        assert chat.composer.text == "what is this?"
+        assert chat.query_one(Chips).has_class("-shown")
+        (told,) = [one.message for one in pilot.app._notifications]
+        assert "notes.txt" in told
+        await pilot.press("end", "ctrl+n")  # and they wait while another one is open
+        await until(pilot, lambda: chat.conversation is None and shown(chat) == [])
+        await pilot.app.chat.open((await (await chat.runtime()).chats.list())[0])
+        await until(pilot, lambda: shown(chat) == ["code.py", "i.png"])
+        chat.put_attached(chat.attached[:1])
+        chat.composer.replace_text("")
+        await say(pilot, "and this?")
+        await until(pilot, lambda: len(texts(chat)) == 4 and not chat.answering)
+        (file, _) = chat.transcript.messages[2].parts
+        assert (file.text, set(file.meta)) == ("x = 2", {"name", "size", "media"})
+        pilot.app.exit()
+    assert json.loads(places.drafts.read_text()) == {}
+
+
 def test_a_pasted_path(files, monkeypatch):
     path = files / "with space.txt"
     path.write_text("x")
@@ -133,10 +173,12 @@ async def test_summing_up_and_back(open_app):
         chat.composer.replace_text("In my words.")
         await pilot.press("enter")
         await until(pilot, lambda: texts(chat) == ["In my words.", *before[2:]])
-        for shown in (["In short.", *before[2:]], before):
-            chat.transcript.view(chat.transcript.messages[0].id).focus()
-            await pilot.press("left_square_bracket")
-            await until(pilot, lambda shown=shown: texts(chat) == shown)
+        chat.transcript.view(chat.transcript.messages[0].id).focus()
+        await pilot.press("left_square_bracket")
+        await until(pilot, lambda: texts(chat) == ["In short.", *before[2:]])
+        chat.transcript.view(summary.id).focus()
+        await pilot.press("left_square_bracket")
+        await until(pilot, lambda: texts(chat) == before)
 
 
 async def test_a_persona_is_chosen(open_app, places):

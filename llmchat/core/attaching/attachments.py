@@ -63,8 +63,8 @@ class Attachments:
         base = base or Path.cwd()
         paths = find(pattern, base)
         if len(paths) == 1:
-            part = self.read_file(paths[0], paths[0].name)
-            return Attached(parts=(part,), paths=(str(paths[0].absolute()),))
+            only = self.read_file(paths[0], paths[0].name)
+            return Attached(parts=(only,), paths=(str(paths[0].absolute()),))
         parts: list[Part] = []
         read: list[str] = []
         passed_over: list[str] = []

@@ -6,15 +6,22 @@ By `@` in the composer, by `/attach PATH`, or by pasting a path. Reading a file 
 import asyncio
 from pathlib import Path
 
+from msgspec.structs import replace
 from textual import on, work
 
+from llmchat.errors import LlmchatError
 from llmchat.text import say
 from llmchat.text.cleaning import clean_line
-from llmchat.tui.screens.chat_base import ChatBase
+from llmchat.tui.screens.chat_base import PATH, ChatBase
 from llmchat.tui.told import told
 from llmchat.tui.widgets.chips import Chips
 from llmchat.tui.widgets.composer import Composer
 from llmchat.values import Part
+
+
+def placed(part: Part, path: str) -> Part:
+    """A part that remembers where it was read."""
+    return replace(part, meta={**part.meta, PATH: path})
 
 
 class AttachingActions(ChatBase):
@@ -34,10 +41,36 @@ class AttachingActions(ChatBase):
         """Attach the files that a path, a folder or a pattern means."""
         rt = await self.runtime()
         found = await asyncio.to_thread(rt.attachments.read, pattern)
-        self.put_attached((*self.attached, *found.parts))
+        parts = map(placed, found.parts, found.paths)
+        self.put_attached((*self.attached, *parts))
         if found.passed_over:
             names = clean_line(", ".join(found.passed_over), 120)
             self.tell(say("tui.passed_over", count=len(found.passed_over), names=names))
+
+    @work(group="restore", exclusive=True)
+    @told
+    async def restore_files(self) -> None:
+        """Read the files of a draft again, as they are now; say which cannot be had any more."""
+        rt = await self.runtime()
+        wanted = self.to_restore
+        parts: list[Part] = []
+        gone: list[str] = []
+        for file in wanted:
+            try:
+                part = await asyncio.to_thread(rt.attachments.read_file, Path(file.path), file.name)
+                parts.append(placed(part, file.path))
+            except LlmchatError:
+                gone.append(file.name)
+        if wanted is not self.to_restore:
+            return  # another conversation is open by now, and these stay in the draft
+        self.to_restore = ()
+        if self.editing is None:
+            self.put_attached((*parts, *self.attached))
+        else:
+            self.set_aside = self.set_aside[0], (*parts, *self.set_aside[1])
+        if gone:
+            names = clean_line(", ".join(gone), 120)
+            self.notify(say("tui.draft_files_gone", names=names), severity="warning", markup=False)
 
     @work(group="weigh", exclusive=True)
     @told

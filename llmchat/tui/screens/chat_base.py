@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
 from textual import getters
 from textual.screen import Screen
 
 from llmchat.errors import LlmchatError
-from llmchat.tui.drafts import Drafts
+from llmchat.tui.drafts import DraftFile, Drafts
 from llmchat.tui.follower import sentences
 from llmchat.tui.widgets.activity import Activity
 from llmchat.tui.widgets.composer import Composer
@@ -29,6 +30,15 @@ from llmchat.values import ChatSettings, Conversation, Part
 if TYPE_CHECKING:
     from llmchat.core.asking import Asking
     from llmchat.core.runtime import Runtime
+
+
+PATH = "path"
+"""Where a file on a message that is being written lies; the message that is sent does not say."""
+
+
+def without_path(part: Part) -> Part:
+    """A part as it is sent."""
+    return replace(part, meta={key: value for key, value in part.meta.items() if key != PATH})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +54,7 @@ class Outgoing:
         if not self.files:
             return self.text
         said = (Part(kind="text", text=self.text),) if self.text.strip() else ()
-        return (*self.files, *said)
+        return (*map(without_path, self.files), *said)
 
 
 class ChatBase(Screen[None]):
@@ -87,6 +97,8 @@ class ChatBase(Screen[None]):
         """Files on the message that is being written."""
         self.attached_elsewhere: dict[str | None, tuple[Part, ...]] = {}
         """Files on the drafts of other conversations, by their ids."""
+        self.to_restore: tuple[DraftFile, ...] = ()
+        """Files of the draft, from before this start, that are not read yet."""
         self.editing: str | None = None
         """The message that the composer's words will replace."""
         self.set_aside: tuple[str, tuple[Part, ...]] = ("", ())

@@ -34,8 +34,16 @@ class Opening(CompactingActions):
         self.status.rate = None
         identity = conversation.id if conversation else None
         self.composer.replace_text(typed or self.drafts.get(identity))
-        self.attached_elsewhere[before] = self.attached
-        self.put_attached(self.attached_elsewhere.pop(identity, ()))
+        if not self.to_restore:  # else they are read again from the draft
+            self.attached_elsewhere[before] = self.attached
+        self.to_restore = ()
+        if identity in self.attached_elsewhere:
+            self.put_attached(self.attached_elsewhere.pop(identity))
+        else:
+            self.to_restore = self.drafts.files(identity)
+            self.put_attached(())
+            if self.to_restore:
+                self.restore_files()
         messages = await rt.chats.branch(conversation.id) if conversation else []
         running = next(iter(rt.chats.turns(conversation.id)), None) if conversation else None
         if running is not None:

@@ -4,20 +4,32 @@ Owns keeping drafts, and what lies in the composer while a message is edited. Re
 """
 
 import asyncio
+from collections.abc import Sequence
 
 from textual import on, work
 from textual.widgets import TextArea
 
 from llmchat.text import say
+from llmchat.tui.drafts import DraftFile
 from llmchat.tui.screens.attaching_actions import AttachingActions
+from llmchat.tui.screens.chat_base import PATH
 from llmchat.tui.screens.model_actions import ModelActions
 from llmchat.tui.told import told
-from llmchat.values import Message
+from llmchat.values import Message, Part
 
 DRAFT_PAUSE = 1.0
 """Seconds without a key after which a draft is written to the disk."""
 FILES = ("file", "image")
 """Parts that an edit keeps."""
+
+
+def draft_files(parts: Sequence[Part]) -> list[DraftFile]:
+    """Attached files as a draft keeps them; those of a message that is edited are its own."""
+    return [
+        DraftFile(path=part.meta[PATH], name=part.meta.get("name", ""), blob=part.blob)
+        for part in parts
+        if PATH in part.meta
+    ]
 
 
 class Writing(ModelActions, AttachingActions):
@@ -45,6 +57,11 @@ class Writing(ModelActions, AttachingActions):
         self.composer.replace_text(text)
         self.put_attached(files)
 
+    def put_attached(self, parts: tuple[Part, ...]) -> None:
+        """Attach exactly these from now on, and keep them with the draft."""
+        super().put_attached(parts)
+        self._save_soon()
+
     @on(TextArea.Changed, "#composer")
     def _typed(self, event: TextArea.Changed) -> None:
         event.stop()
@@ -64,7 +81,9 @@ class Writing(ModelActions, AttachingActions):
             return  # an edit in progress is no draft; the message itself is safe
         words = [*(going.text for going in self.waiting), self.composer.text]
         identity = self.conversation.id if self.conversation else None
-        self.drafts.put(identity, "\n\n".join(word for word in words if word))
+        sent = [part for going in self.waiting for part in going.files]
+        files = [*self.to_restore, *draft_files([*sent, *self.attached])]
+        self.drafts.put(identity, "\n\n".join(word for word in words if word), files)
 
     def save_drafts(self) -> None:
         """Now, because the program ends."""
