@@ -91,7 +91,7 @@ async def test_stopping_it_leaves_everything_as_it_was(open_runtime):
         await (await rt.chats.send(chat.id, f"{number}\n#!say=ok;rate=0")).wait()
     before = await everything(rt, chat)
     work = await rt.chats.compact(chat.id)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async with contextlib.aclosing(work.events()) as events:
             async for event in events:
                 if isinstance(event, TextAdded):

@@ -22,7 +22,7 @@ async def full_turn(open_runtime):
 
 
 async def until_asked(turn):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async with contextlib.aclosing(turn.events()) as events:
             async for event in events:
                 if isinstance(event, ContextFull):

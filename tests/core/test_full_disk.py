@@ -187,7 +187,7 @@ async def test_a_real_disk_filled_while_chatting(small_disk, open_runtime):
     await say(rt, chat.id, "two")
     assert rt.chats.unsaved == (chat.id,)
     filler.unlink()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while rt.chats.unsaved:
             await rt.chats.changed()
     again = await open_runtime("")

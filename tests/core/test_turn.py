@@ -29,7 +29,7 @@ def of(events, kind):
 
 async def wait_for_text(turn):
     """Returns once the first words of a reply have been published."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async with contextlib.aclosing(turn.events()) as events:
             async for event in events:
                 if isinstance(event, TextAdded):
@@ -139,11 +139,11 @@ async def test_a_stopped_reply_keeps_its_counts_and_its_tokens(rt):
 
 async def test_a_worker_deaf_to_stopping_delays_nobody(rt):
     chat = await rt.chats.create()
-    turn = await rt.chats.send(chat.id, "hi\n#!words=250;rate=100;deaf=true")
+    turn = await rt.chats.send(chat.id, "hi\n#!words=400;rate=100;deaf=true")
     await wait_for_text(turn)
     began = time.monotonic()
     await rt.chats.cancel(turn.id)
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 3, "it goes on for 4"
     (reply,) = await turn.wait()
     assert (reply.status, reply.generation.finish) == ("complete", "cancelled")
     assert reply.text
@@ -187,14 +187,14 @@ async def test_sending_by_hand_forgets_that_a_model_kept_dying(open_runtime):
 
 
 async def test_cancelling_while_the_model_loads(open_runtime):
-    rt = await open_runtime("load=30")
+    rt = await open_runtime("load=300")
     chat = await rt.chats.create()
     turn = await rt.chats.send(chat.id, "hi")
     async with contextlib.aclosing(turn.events()) as events:
         async for event in events:
             if isinstance(event, ModelLoading):
                 break
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await rt.chats.cancel(turn.id)
     (reply,) = await turn.wait()
     assert (reply.status, reply.text) == ("complete", "")

@@ -33,9 +33,9 @@ def finished(found: list[GenerateEvent]) -> list[Finished]:
     return sorted(ends, key=lambda event: event.choice)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    """Wait for something to become true; TimeoutError if it does not in time."""
-    async with asyncio.timeout(seconds):
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something to become true; TimeoutError if it does not in a minute."""
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - conditions of other processes have no event
             await asyncio.sleep(0.005)
 

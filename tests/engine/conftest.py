@@ -35,7 +35,7 @@ def workers_of(home: Path) -> list[int]:
 def nothing_left(home: Path) -> Iterator[None]:
     """Fails a test that leaves a worker process behind."""
     yield
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + 30
     while (left := workers_of(home)) and time.monotonic() < deadline:
         time.sleep(0.02)
     for pid in left:

@@ -30,6 +30,12 @@ NOT_DEAD = {
 }
 
 
+NOTICED = 5.0
+"""Seconds: half of one is reached on a quiet machine, and never when nobody looks."""
+AT_ONCE = 1.5
+"""Seconds: waiting for a worker to obey would take 2."""
+
+
 @pytest.mark.parametrize("stage", ["read", "first", "reply", "idle"])
 @pytest.mark.parametrize("how", WAYS)
 async def test_the_client_survives_and_goes_on(
@@ -45,13 +51,13 @@ async def test_the_client_survives_and_goes_on(
     if stage == "idle":
         received = [event async for event in stream]
         last = time.monotonic()
-        await until(lambda: not session.alive, 0.5)
+        await until(lambda: not session.alive)
         stream = session.generate(chat("are you there?"))
     with pytest.raises(WorkerDied) as died:  # noqa: PT012
         async for event in stream:
             received.append(event)
             last = time.monotonic()
-    assert time.monotonic() - last < 0.5
+    assert time.monotonic() - last < NOTICED
     assert died.value.signal == NOT_DEAD.get(how, TOLD.get(how, how))
     assert died.value.recoverable
     assert any(isinstance(event, Delta) for event in received) == (stage in ("reply", "idle"))
@@ -60,7 +66,7 @@ async def test_the_client_survives_and_goes_on(
     started = time.monotonic()
     session = await engine.open(model, Wants())
     assert text(await events(session, chat("and now?"))).startswith("You said: **and now?**")
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 4 * NOTICED
     for status in await engine.live():
         assert await engine.stop(status.pid)
 
@@ -103,10 +109,10 @@ async def test_a_crash_loop_ends_and_other_models_still_load(
     for _ in range(2):
         with pytest.raises(WorkerDied):
             await engine.open(model, Wants())
-    started = time.monotonic()
+    before = engine.registry.deaths(engine.name(model))
     with pytest.raises(WorkerDied) as died:
         await engine.open(model, Wants())
-    assert time.monotonic() - started < 0.1
+    assert engine.registry.deaths(engine.name(model)) == before, "nothing was started"
     assert died.value.key == "engine.keeps_dying"
     assert died.value.signal == "SIGABRT"
     assert "3 times" in str(died.value)
@@ -142,8 +148,8 @@ async def test_a_hung_worker_gives_control_back_at_once_and_is_ended(
     engine: LocalEngine, model: ModelFile, home
 ):
     session = await engine.open(model, Wants())
-    assert await _hang(session) < 0.1
-    await until(lambda: not session.alive and not workers_of(home), 8)
+    assert await _hang(session) < AT_ONCE
+    await until(lambda: not session.alive and not workers_of(home))
     session = await engine.open(model, Wants())
     assert text(await events(session, chat("hi")))
     assert engine.registry.deaths(engine.name(model)) == []
@@ -162,7 +168,7 @@ async def test_a_hung_worker_with_neighbours_is_ended_only_when_it_does_not_move
         await first_delta(stream)
     assert text(await events(neighbour, chat("mine"))).startswith("You said: **mine**")
     # Hung: it does not move, so it may be.
-    assert await _hang(session) < 0.1
+    assert await _hang(session) < AT_ONCE
     with pytest.raises(WorkerDied):
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(60):
             await events(neighbour, chat("mine"))

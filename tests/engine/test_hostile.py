@@ -177,9 +177,9 @@ async def test_a_client_that_never_reads_is_let_go_and_its_request_cancelled(
         endless = chat("x\n#!words=300000;rate=100000")
         sock.sendall(encode(Generate(id=1, prompt=endless.prompt, want_tokens=True)))
         # The scripted worker answers one request after another: ours comes when that is cancelled.
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             assert text(await events(session, chat("mine"))).startswith("You said: **mine**")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while (await session.status()).clients:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
@@ -214,7 +214,7 @@ async def test_a_client_that_goes_away_cancels_what_it_asked(engine: LocalEngine
         sock.sendall(encode(Generate(id=1, prompt=chat("x\n#!words=100000;rate=50").prompt)))
         receive(sock)
         receive(sock)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert text(await events(session, chat("mine"))).startswith("You said: **mine**")
 
 

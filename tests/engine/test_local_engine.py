@@ -42,7 +42,7 @@ async def test_a_closed_generator_cancels_and_the_session_goes_on(
             if isinstance(event, Delta):
                 break
     # The scripted worker answers one request after another: this one waits for the cancel.
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert text(await events(session, chat("again"))).startswith("You said: **again**")
 
 
@@ -57,7 +57,7 @@ async def test_a_killed_worker_is_an_error_for_everyone_and_can_be_started_again
     started = time.monotonic()
     os.kill(pid, signal.SIGKILL)
     died = await asyncio.gather(*waiting)
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < 5
     assert [error.signal for error in died] == ["SIGKILL", "SIGKILL"]
     assert not session.alive
 

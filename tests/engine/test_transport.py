@@ -188,4 +188,4 @@ async def test_everybody_finds_it_when_the_folder_is_gone(
     engine = make_engine(keep_alive=60, limits=Limits(socket_check=0.2))
     await (await engine.open(model, Wants())).aclose()
     engine.registry.socket_path(engine.name(model)).unlink()
-    await until(lambda: not workers_of(home), 5)
+    await until(lambda: not workers_of(home))

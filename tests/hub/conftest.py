@@ -41,7 +41,7 @@ class Site:
             "HF_HUB_CACHE": str(cache),
             **(environ or {}),
         }
-        patience = {"backoff": 0.001, "max_backoff": 0.02, "read_timeout": 2.0} | config
+        patience = {"backoff": 0.001, "max_backoff": 0.02, "read_timeout": 20.0} | config
         self.config = HubConfig(endpoint=hub.endpoint, **patience)
         self.models = Models(places=places, environ=self.environ)
         self.downloads = Downloads(

@@ -208,7 +208,7 @@ def test_the_flag_stops_a_decode_without_any_python_in_the_way(native: Context):
     timer.start()
     started = time.perf_counter()
     assert native.decode() == ABORTED
-    assert time.perf_counter() - started < 1.2
+    assert time.perf_counter() - started < 3
     timer.join()
     native.abort(False)
     native.clear_memory()
