@@ -116,7 +116,8 @@ class MessageView(VerticalGroup, can_focus=True):
 
     def on_mount(self) -> None:
         """Fill in what is known already."""
-        self._settle()
+        if self.children:  # none, when the app ended while this was being made
+            self._settle()
 
     def _header(self) -> Content:
         message = self.message
