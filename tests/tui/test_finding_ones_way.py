@@ -1,11 +1,15 @@
 """Where the cursor is, what an empty chat says, and that another conversation leaves an edit."""
 
 from textual import events
+from textual.app import ComposeResult
+from textual.containers import Vertical
 from textual.widgets import Input, Static
 
 from llmchat.text import say
 from llmchat.tui.screens.model_switcher import ModelSwitcher
+from llmchat.tui.screens.typed_ahead import SearchLineScreen
 from llmchat.tui.widgets.model_list import ModelEntry
+from llmchat.tui.widgets.plain_list import PlainList
 from llmchat.values import ModelFile
 from tests.tui.conftest import ready, until
 from tests.tui.fake import NOW
@@ -89,3 +93,34 @@ async def test_tab_takes_the_words_whose_keys_are_still_on_their_way(make_app, r
         screen.action_search_hub()
         await until(pilot, lambda: taken)
         assert taken == [ModelEntry(name="tiny", search=True)]
+
+
+class Rows(SearchLineScreen[None]):
+    """More rows than any screen has, each with its place."""
+
+    ROWS = 100
+
+    def compose(self) -> ComposeResult:
+        with Vertical():
+            yield Input(compact=True)
+            yield PlainList()
+            yield Static("note", classes="-note")
+            yield Static("keys", classes="-keys")
+
+    def on_mount(self) -> None:
+        self.query_one(PlainList).add_options([f"row {number}" for number in range(100)])
+
+
+async def test_however_long_the_list_its_cursor_and_the_keys_stay_in_the_box(make_app):
+    screen = Rows()
+    async with make_app().run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.app.push_screen(screen)
+        rows = screen.query_one(PlainList)
+        for size, most in (((80, 24), 10), ((120, 40), 25)):
+            await pilot.resize_terminal(*size)
+            await pilot.pause()
+            assert rows.size.height == most
+            box = screen.query_one(Vertical).content_region
+            assert rows.region.bottom <= screen.query_one(".-note").region.y
+            assert screen.query_one(".-keys").region.bottom == box.bottom

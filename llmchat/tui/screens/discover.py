@@ -34,11 +34,11 @@ _MORE = "more"
 class DiscoverScreen(SearchLineScreen[str | None]):
     """Enter searches, opens a repository, takes a variant; Esc goes back a step."""
 
+    ROWS = 16
     DEFAULT_CSS = """
     DiscoverScreen > Vertical {
         width: 96;
         max-width: 98%;
-        & > PlainList { max-height: 16; }
     }
     """
 

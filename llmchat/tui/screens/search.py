@@ -67,11 +67,10 @@ def when(created: float, now: float) -> str:
 class SearchScreen(SearchLineScreen["Hit | None"]):
     """Type to search, Enter opens the conversation at the hit, Esc changes nothing."""
 
+    ROWS = 100
     DEFAULT_CSS = """
     SearchScreen > Vertical {
         width: 100;
-        & > PlainList { max-height: 100%; }
-        & > .-keys { margin: 0; padding: 1 0 0 0; dock: bottom; }
     }
     """
 

@@ -11,9 +11,17 @@ from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen, ScreenResultType
 from textual.widgets import Input, OptionList
 
+MARGIN = 2
+"""Lines above the box."""
+OTHER_LINES = 9
+"""Lines of the box that are not the list: frame, the line, a note and the keys."""
+
 
 class SearchLineScreen(ModalScreen[ScreenResultType]):
     """A dialog with one line to type in, that loses nothing to somebody who types fast."""
+
+    ROWS: ClassVar[int] = 14
+    """Lines of the list where there is room for them."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "cancel", show=False),
@@ -45,6 +53,11 @@ class SearchLineScreen(ModalScreen[ScreenResultType]):
     def on_mount(self) -> None:
         """Ready to type."""
         self.query_one(Input).focus()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """The cursor and the keys stay in sight, however long the list is."""
+        room = (event.size.height - MARGIN) * 9 // 10 - OTHER_LINES
+        self.query_one(OptionList).styles.max_height = max(2, min(self.ROWS, room))
 
     def on_key(self, event: events.Key) -> None:
         """What comes to the screen itself comes from before the line was there."""
