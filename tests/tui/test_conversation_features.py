@@ -127,6 +127,33 @@ async def test_files_stay_with_the_draft_and_are_read_again(open_app, files, pla
     assert json.loads(places.drafts.read_text()) == {}
 
 
+async def test_files_of_a_chat_that_is_not_begun_stay_too(open_app, files):
+    async with open_app("rate=0").run_test(size=(100, 30)) as pilot:
+        await ready(pilot)
+        await say(pilot, "/attach code.py")
+        await until(pilot, lambda: shown(pilot.app.chat) == ["code.py"])
+        pilot.app.exit()
+    async with open_app("rate=0").run_test(size=(100, 30)) as pilot:
+        await ready(pilot)
+        chat = pilot.app.chat
+        await until(pilot, lambda: shown(chat) == ["code.py"])
+        await say(pilot, "look")
+        await until(pilot, lambda: len(texts(chat)) == 2 and not chat.answering)
+        assert shown(chat) == []
+        await pilot.press("ctrl+n")
+        await until(pilot, lambda: chat.conversation is None)
+        await say(pilot, "/attach notes.txt")
+        await until(pilot, lambda: shown(chat) == ["notes.txt"])
+        pilot.app.exit()
+    async with open_app("rate=0").run_test(size=(100, 30)) as pilot:  # the chat with words opens
+        await ready(pilot)
+        chat = pilot.app.chat
+        await until(pilot, lambda: len(texts(chat)) == 2)
+        assert shown(chat) == []
+        await pilot.press("ctrl+n")
+        await until(pilot, lambda: shown(chat) == ["notes.txt"])
+
+
 def test_a_pasted_path(files, monkeypatch):
     path = files / "with space.txt"
     path.write_text("x")

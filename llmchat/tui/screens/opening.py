@@ -26,7 +26,7 @@ class Opening(CompactingActions):
             self.waiting.clear()  # they are in the draft of the conversation they were for
         elif self.waiting:
             self.drafts.put(None, "")  # sent before anything was open: they go out, not back
-        self.opened = True
+        is_first, self.opened = not self.opened, True
         self.workers.cancel_group(self, "follow")
         before = self.conversation.id if self.conversation else None
         self.conversation, self.turn = conversation, None
@@ -34,7 +34,7 @@ class Opening(CompactingActions):
         self.status.rate = None
         identity = conversation.id if conversation else None
         self.composer.replace_text(typed or self.drafts.get(identity))
-        if not self.to_restore:  # else they are read again from the draft
+        if not self.to_restore and (self.attached or not is_first):  # else the draft knows them
             self.attached_elsewhere[before] = self.attached
         self.to_restore = ()
         if identity in self.attached_elsewhere:

@@ -82,7 +82,8 @@ class Writing(ModelActions, AttachingActions):
         words = [*(going.text for going in self.waiting), self.composer.text]
         identity = self.conversation.id if self.conversation else None
         sent = [part for going in self.waiting for part in going.files]
-        files = [*self.to_restore, *draft_files([*sent, *self.attached])]
+        unread = self.to_restore if self.opened else self.drafts.files(identity)
+        files = [*unread, *draft_files([*sent, *self.attached])]
         self.drafts.put(identity, "\n\n".join(word for word in words if word), files)
 
     def save_drafts(self) -> None:
