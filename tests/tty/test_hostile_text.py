@@ -149,6 +149,7 @@ def test_in_tmux_the_clipboard_and_the_title_stay(home: Path, tmp_path: Path):
                 "TERM": "xterm-256color",
                 "LANG": "C.UTF-8",
                 "LLMCHAT_HOME": str(home),
+                "LLMCHAT_MACHINE": str(home / "machine"),
                 "LLMCHAT_CHAT_KEEP_ALIVE": "0",
                 "LLMCHAT_CHAT_MODEL": str(model),
                 "LLMCHAT_ENGINE": script,
