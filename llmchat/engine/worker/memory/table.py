@@ -17,10 +17,10 @@ from llmchat.engine.worker.memory.trie import Trie, common_prefix
 
 PARTIAL_ONLY: Final = 1
 """llama.cpp's flag for the part of a state that cannot be cut."""
-IDLE_CELLS: Final = 512
-"""Idle sequences may hold this many cells, or a quarter of what runs, before they are parked."""
-SPREAD: Final = 1.5
-"""A sequence is moved down when attention spans more than this many times the cells in use."""
+STEP: Final = 256
+"""Attention spans cells in steps of so many (`llama_kv_cache::get_n_kv`)."""
+SPREAD: Final = 1.25
+"""A sequence is moved down when attention spans more than this many times what it has to."""
 WORTH_A_STATE: Final = 16
 """Tokens that a shelf must have more than the pool, to be asked for a state."""
 
@@ -367,10 +367,11 @@ class SequenceTable:
         """
         if not self.pool.active and not wanted:
             return False
+        running = max(wanted, self.pool.active)
         idle = self.pool.used - self.pool.active
-        if idle > max(IDLE_CELLS, max(wanted, self.pool.active) // 4):
+        if _span(idle + running) > _span(running):
             return self.evict()
-        if self.pool.highest > SPREAD * self.pool.used + IDLE_CELLS:
+        if _span(self.pool.highest) > SPREAD * _span(self.pool.used):
             return self._move_down()
         return False
 
@@ -396,3 +397,8 @@ class SequenceTable:
             self.pool.rest(slot.cells)
             slot.busy = False
         return True
+
+
+def _span(cells: int) -> int:
+    """Cells that attention spans when the first `cells` are in use."""
+    return -(-cells // STEP) * STEP

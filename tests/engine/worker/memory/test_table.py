@@ -146,3 +146,14 @@ def test_a_memory_that_cannot_cut_is_emptied():
     slot = run(sequences, [1, 2, 3, 4])
     assert open_slot(sequences, [1, 2, 3, 9]).tokens == []
     assert slot.tokens == []
+
+
+def test_idle_sequences_leave_when_attention_would_be_a_step_shorter_without_them():
+    sequences, _ = table()
+    run(sequences, list(range(1000, 1100)))
+    short = open_slot(sequences, list(range(50)))
+    sequences.extend(short, list(range(50)))
+    assert not sequences.tidy(50)  # 150 cells are one step, as 50 would be
+    assert sequences.tidy(200)  # 300 would be two
+    assert sequences.pool.used == 50
+    assert sequences.parked()[0] == 1
