@@ -17,6 +17,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in list(os.environ):
         if name.startswith(("LLMCHAT_", "HF_", "HUGGING", "OLLAMA_", "LLAMA_")):
             monkeypatch.delenv(name)
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"):  # the runner's, not a test's
+        monkeypatch.delenv(name, raising=False)
     root = tmp_path / "home"
     root.mkdir(mode=0o700)
     monkeypatch.setenv("LLMCHAT_HOME", str(root))
