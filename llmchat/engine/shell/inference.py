@@ -6,6 +6,7 @@ happens through `post`, which runs a function on the shell's thread; touches no 
 """
 
 import fcntl
+import gc
 import os
 import queue
 import sys
@@ -111,6 +112,8 @@ class Inference:
                 )
                 self._post(lambda: self._listener.on_load_failed(failure))
                 return False
+        # What a load leaves stays to the end: the collector need not walk it beside every reply.
+        gc.freeze()
         if self._stopping.is_set():
             # The backend may have heard `stop` before its load began; it frees in `run`.
             self._backend.stop()
