@@ -54,6 +54,7 @@ class Generation:
         self._adapters = adapters
         self._sizer = scheduler.ChunkSizer(context.batch.n_rows)
         self._governor = ThreadGovernor(n_threads)
+        self._n_threads = n_threads
         self._costs = Costs()
         self._mixture = NOTHING
         """What the last decode computed with."""
@@ -184,10 +185,10 @@ class Generation:
         if len(parts) != self._rows_before:
             self._rows_before = len(parts)
             self._governor.forget()
-        before = self._governor.n
-        threads = self._governor.observe(seconds, cpu, time.monotonic())
-        if threads != before:
-            self.context.set_threads(threads, threads)
+        n_threads = self._governor.observe(seconds, cpu, time.monotonic())
+        if n_threads != self._n_threads:
+            self._n_threads = n_threads
+            self.context.set_threads(n_threads, n_threads)
 
     # what went wrong
 

@@ -50,7 +50,7 @@ def test_a_quiet_machine_loses_nothing():
 def test_a_neighbour_that_was_there_before_does_not_cost_five_times():
     governor, machine = ThreadGovernor(2), Machine(2)
     machine.neighbours = 1
-    assert run(governor, machine, 2000) < 2000 * 0.013 * 2.5
+    assert run(governor, machine, 2000) < 2000 * 0.026 * 1.06  # one thread's pace, nearly
     assert governor.n == 1
 
 
@@ -68,6 +68,36 @@ def test_all_threads_come_back_when_the_neighbour_has_gone():
     run(governor, machine, 4000)
     assert governor.n == 1
     machine.neighbours = 0
+    run(governor, machine, int(ThreadGovernor.LAST_PAUSE / 0.026) + 100)
+    assert governor.n == 2
+
+
+def test_a_host_that_takes_a_core_for_a_moment_costs_hardly_more_than_that():
+    governor, machine = ThreadGovernor(2), Machine(2)
+    for _ in range(20):
+        machine.neighbours = 1
+        begin = machine.now
+        while machine.now < begin + 0.3:
+            run(governor, machine, 1)
+        machine.neighbours = 0
+        run(governor, machine, int(ThreadGovernor.LAST_PAUSE / 0.013))
+        assert governor.n == 2
+        assert run(governor, machine, 100) == pytest.approx(100 * 0.013)
+
+
+def test_steps_of_another_size_are_not_compared():
+    governor, machine = ThreadGovernor(2), Machine(2)
+    machine.neighbours = 1
+    while governor.n == 2:
+        run(governor, machine, 1)
+    governor.forget()  # amid the trial
+    assert governor.n == 2
+    run(governor, machine, 100)
+    machine.neighbours = 0
+    while governor.n == 1:
+        run(governor, machine, 1)
+    governor.forget()  # amid the probe
+    assert governor.n == 1
     run(governor, machine, int(ThreadGovernor.LAST_PAUSE / 0.026) + 100)
     assert governor.n == 2
 
