@@ -20,7 +20,7 @@ def outbox(limit: int = 1 << 20) -> Outbox:
 
 
 def drain(box: Outbox) -> list[Event]:
-    found = []
+    found: list[Event] = []
     while frame := box.take():
         found.extend(map(decode_event, take_frames(bytearray(frame))))
     return found
