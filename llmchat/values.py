@@ -109,6 +109,8 @@ class Wants(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknow
     tensor_split: tuple[float, ...] | None = None
     use_mmap: bool | None = None
     use_mlock: bool | None = None
+    check_tensors: bool | None = None
+    """Look at every weight while loading: one that is no number ends the load."""
     lora: tuple[str, ...] | None = None
     """Adapter files to load beside the weights, absolute; how much each counts is a reply's."""
     control_vectors: tuple[str, ...] | None = None

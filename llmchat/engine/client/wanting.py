@@ -6,7 +6,13 @@ from llmchat.values import Wants
 _AUTO = ("auto", None)
 _FILES = ("lora", "control_vectors")
 """A worker that has loaded more of them than are wanted will do."""
-_DEFAULTS = {"cache_type_k": "f16", "cache_type_v": "f16", "swa_full": False, "use_mlock": False}
+_DEFAULTS = {
+    "cache_type_k": "f16",
+    "cache_type_v": "f16",
+    "swa_full": False,
+    "use_mlock": False,
+    "check_tensors": False,
+}
 
 
 def satisfies(held: Wants, facts: Facts, wanted: Wants) -> bool:

@@ -4,6 +4,7 @@ Owns the way from a row of logits to a client's text, on the inference thread. R
 is drawn (`sampling.py`, `constraint/`) and who is computed (`generation.py`).
 """
 
+import math
 import time
 from collections.abc import Iterable
 
@@ -13,6 +14,7 @@ from llmchat.engine.worker.capi import Context
 from llmchat.engine.worker.reply import Part, Reply
 from llmchat.engine.worker.rivals import describe, sample_with_rivals
 from llmchat.errors import GenerationFailed
+from llmchat.text import say
 
 
 class Chooser:
@@ -87,6 +89,9 @@ class Chooser:
             return
         if token is None:
             self._admission.end(reply, "stop")
+            return
+        if not reply.first and math.isnan(self._context.logits(row)[token]):
+            self._admission.fail(reply.task, "decode_failed", say("engine.not_a_number"))
             return
         reply.last = time.perf_counter()
         reply.first = reply.first or reply.last

@@ -182,6 +182,7 @@ def model_params(
         tensor_split=tuple(wants.tensor_split or ())[: lib.LLAMA_MAX_DEVICES],
         use_mmap=wants.use_mmap,
         use_mlock=bool(wants.use_mlock),
+        check_tensors=bool(wants.check_tensors),
         n_cpu_moe=choice.n_cpu_moe,
         cpu_buffer=machine.cpu_buffer() if found else 0,
     )

@@ -46,6 +46,7 @@ class ModelParams(Struct, frozen=True, kw_only=True):
     tensor_split: tuple[float, ...] = ()
     use_mmap: bool | None = None
     use_mlock: bool = False
+    check_tensors: bool = False
     n_cpu_moe: int = 0
     cpu_buffer: int = 0
     """Address of the CPU's `ggml_backend_buffer_type_t`, for experts."""
@@ -80,6 +81,7 @@ class _NativeModelParams:
         native.main_gpu = params.main_gpu
         native.load_mode = _load_mode(params)
         native.no_alloc = params.no_alloc
+        native.check_tensors = params.check_tensors
         self._kept: list[Any] = []
         if progress is not None:
             callback = lib.llama_progress_callback(lambda value, _data: progress(value))

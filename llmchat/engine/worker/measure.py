@@ -52,7 +52,9 @@ class Meter:
         Raises:
             EngineError: llama.cpp refuses the combination, with its reason.
         """
-        self._reopen(replace(model, no_alloc=True, use_mlock=False, use_mmap=None))
+        self._reopen(
+            replace(model, no_alloc=True, use_mlock=False, use_mmap=None, check_tensors=False)
+        )
         pointer = open_context(self.model, context, self._log)
         try:
             found = sizes.breakdown(pointer)
