@@ -52,6 +52,7 @@ def figures(home: Path, runs: int) -> dict[str, Callable[[], Figure]]:
         "gap": lambda: gaps.neighbour(starter(), home, runs),
         "stop_writing": lambda: gaps.stop_writing(starter(), home, runs),
         "stop_reading": lambda: gaps.stop_reading(starter(), home, runs),
+        "death": lambda: gaps.death(starter(), home, runs),
         "beside_idle": lambda: memory.beside_idle(starter(), home, runs),
         "second_turn": lambda: memory.second_turn(starter(), home, runs),
         "alternatives": lambda: memory.alternatives(starter(), home, runs),

@@ -1,8 +1,9 @@
-"""Waiting: for a neighbour whose long prompt is being read, and for a stop to take effect."""
+"""Waiting: for a neighbour whose long prompt is read, for a stop, for news of a death."""
 
 import asyncio
 import itertools
 import os
+import signal
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -12,6 +13,7 @@ from benchmarks.measure import Figure, spread
 from benchmarks.worker import Worker, worker
 from llmchat.engine.protocol import Delta, Finished, PromptProgress
 from llmchat.engine.session import GenerateEvent
+from llmchat.errors import WorkerDied
 
 LONG = 1500
 
@@ -99,3 +101,27 @@ def stop_reading(model: Path, home: Path, runs: int = 5) -> Figure:
     with worker(model, home, 4096, len(os.sched_getaffinity(0))) as at:
         worst = [at.run(_stop(at, 2 * LONG, PromptProgress, 2)) for _ in range(runs)]
     return _row("stop while a prompt is read", worst, 1.0)
+
+
+async def _told_of_death(at: Worker) -> float:
+    """Seconds from a kill amid a reply to its client's error."""
+    pid = (await at.session.status()).pid
+    async with aclosing(at.stream(at.request(16, 512))) as events:
+        begin = 0.0
+        try:
+            async for event in events:
+                if isinstance(event, Delta) and not begin:
+                    begin = time.perf_counter()
+                    os.kill(pid, signal.SIGKILL)
+        except WorkerDied:
+            return time.perf_counter() - begin
+    raise AssertionError("it ended without an error")
+
+
+def death(model: Path, home: Path, runs: int = 5) -> Figure:
+    """One row: a worker that is killed amid a reply, a new one each time."""
+    worst = []
+    for _ in range(runs):
+        with worker(model, home, 1024, len(os.sched_getaffinity(0))) as at:
+            worst.append(at.run(_told_of_death(at)))
+    return _row("a killed worker's client is told", worst, 0.5)
