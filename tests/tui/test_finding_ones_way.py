@@ -71,6 +71,45 @@ async def test_another_conversation_leaves_the_edit_and_the_draft_stays(make_app
         assert chat.composer.text == "a draft"
 
 
+async def test_changes_of_an_edit_that_was_left_are_there_the_next_time(make_app, runtime):
+    runtime.chats.talk("Talk", ("question", "answer"))
+    async with make_app().run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        chat = pilot.app.chat
+        message = chat.transcript.messages[0]
+        chat.composer.replace_text("a draft")
+        chat.begin_edit(message)
+        chat.composer.replace_text("a much better question")
+        await pilot.press("escape")
+        assert chat.composer.text == "a draft"
+        assert [note.message for note in pilot.app._notifications] == [say("tui.edit_kept")]
+        await pilot.press("ctrl+q")
+    async with make_app().run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        chat = pilot.app.chat
+        assert chat.composer.text == "a draft"
+        chat.begin_edit(chat.transcript.messages[0])
+        assert chat.composer.text == "a much better question"
+        await pilot.press("enter")
+        await until(pilot, lambda: chat.turn is not None)
+        assert chat.drafts.get(message.id) == ""
+        assert chat.composer.text == "a draft"
+
+
+async def test_an_edit_that_is_sent_while_a_reply_runs_stays(make_app, runtime):
+    runtime.chats.talk("Talk", ("question", "answer"))
+    async with make_app().run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        chat = pilot.app.chat
+        await pilot.press(*"more", "enter")
+        await until(pilot, lambda: runtime.chats.running)
+        chat.begin_edit(chat.transcript.messages[0])
+        chat.composer.replace_text("changed")
+        await pilot.press("enter")
+        await until(pilot, lambda: chat.composer.text == "changed")
+        assert chat.editing is not None
+
+
 async def test_with_models_here_but_none_chosen_the_welcome_asks_which(make_app, runtime):
     runtime.models.here.append(ModelFile(name="other:1b", path="/x", identity="1", size=1))
     runtime.models.default = lambda: None

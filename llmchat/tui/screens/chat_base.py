@@ -102,6 +102,8 @@ class ChatBase(Screen[None]):
         self.editing: str | None = None
         """The message that the composer's words will replace."""
         self.set_aside: tuple[str, tuple[Part, ...]] = ("", ())
+        self.edited_text = ""
+        """Of the message that is edited, before any change."""
         """The words and files that were in the composer before the edit."""
         self.opened = False
         """Whether it is known what to begin with: nothing is sent before."""

@@ -56,13 +56,19 @@ class MessageActions(Opening):
         """A new version of the message; the model answers it if it was the user's."""
         rt = await self.runtime()
         message_id = self.editing
-        going = Outgoing(text, self.attached)
-        self.leave_edit()
-        if message_id is None or self.answering:
+        if message_id is None:
             return
+        going = Outgoing(text, self.attached)
+        if self.answering:
+            self.composer.replace_text(text)
+            self.tell(say("tui.busy"))
+            return
+        self.drafts.put(message_id, text)  # until the new version is saved
+        self.end_edit()
         view = self.transcript.view(message_id)
         rerun = view is None or view.message.role == "user"
         done = await rt.chats.edit(message_id, going.words, rerun=rerun)
+        self.drafts.put(message_id, "")
         if isinstance(done, Message):
             await self.transcript.show(await rt.chats.select(done.id))
         else:

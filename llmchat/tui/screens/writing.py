@@ -36,20 +36,31 @@ class Writing(ModelActions, AttachingActions):
     """The composer's words, and whose they are."""
 
     def begin_edit(self, message: Message) -> None:
-        """The composer holds a message that was sent; what was in it is set aside."""
+        """The composer holds a message that was sent; what was in it is set aside.
+
+        Changes that were left before they were sent are there again.
+        """
+        self.keep_draft()
         if self.editing is None:
             self.set_aside = self.composer.text, self.attached
         self.editing = message.id
-        self.composer.replace_text(message.text)
+        self.edited_text = message.text
+        self.composer.replace_text(self.drafts.get(message.id) or message.text)
         self.put_attached(tuple(part for part in message.parts if part.kind in FILES))
         self.composer.add_class("-editing")
         self.composer.border_title = say("tui.editing")
         self.composer.focus()
 
     def leave_edit(self) -> None:
+        """Not now: what was changed is kept for the next edit of this message."""
+        if self.editing is not None:
+            self.keep_draft()
+            if self.drafts.get(self.editing):
+                self.tell(say("tui.edit_kept"))
+            self.end_edit()
+
+    def end_edit(self) -> None:
         """The composer is the composer again, with the words that were in it."""
-        if self.editing is None:
-            return
         self.editing = None
         self.composer.remove_class("-editing")
         self.composer.border_title = None
@@ -76,9 +87,11 @@ class Writing(ModelActions, AttachingActions):
         await self.refresh_gauge()
 
     def keep_draft(self) -> None:
-        """What was not sent yet is the draft of the open conversation."""
+        """What was not sent yet is the draft of the open conversation, or of the edited message."""
         if self.editing is not None:
-            return  # an edit in progress is no draft; the message itself is safe
+            text = self.composer.text
+            self.drafts.put(self.editing, "" if text == self.edited_text else text)
+            return
         words = [*(going.text for going in self.waiting), self.composer.text]
         identity = self.conversation.id if self.conversation else None
         sent = [part for going in self.waiting for part in going.files]
