@@ -6,20 +6,16 @@ comes out of it (`choosing.py`).
 """
 
 import time
-from collections.abc import Callable
 
 from llmchat.engine.worker import scheduler
 from llmchat.engine.worker.adapters import NOTHING, Adapters
 from llmchat.engine.worker.admission import Admission
 from llmchat.engine.worker.capi import ABORTED, NO_SLOT, OK, Context
 from llmchat.engine.worker.choosing import Chooser
-from llmchat.engine.worker.memory import SequenceTable
-from llmchat.engine.worker.reply import Parser, Part, Reply, Task
+from llmchat.engine.worker.reply import Part, Reply, Task
 from llmchat.engine.worker.speculation import Costs
 from llmchat.engine.worker.threads import ThreadGovernor
-from llmchat.engine.worker.vocab import Vocab
 from llmchat.text import say
-from llmchat.values import Sampling
 
 
 class Generation:
@@ -28,28 +24,17 @@ class Generation:
     def __init__(
         self,
         context: Context,
-        vocab: Vocab,
-        table: SequenceTable,
-        *,
-        n_ctx: int,
-        model_sampling: Sampling,
-        n_threads: int,
-        make_parser: Callable[[Task], Parser],
-        markers: frozenset[bytes] = frozenset(),
+        admission: Admission,
         adapters: Adapters,
+        *,
+        n_threads: int,
+        markers: frozenset[bytes] = frozenset(),
     ) -> None:
         """`markers`: control tokens that mean something to the parser, as their text."""
         self.context = context
-        self.table = table
+        self.table = admission.table
         self.steps = 0
-        self._admission = Admission(
-            context,
-            vocab,
-            table,
-            n_ctx=n_ctx,
-            model_sampling=model_sampling,
-            make_parser=make_parser,
-        )
+        self._admission = admission
         self._chooser = Chooser(context, self._admission, markers)
         self._adapters = adapters
         self._sizer = scheduler.ChunkSizer(context.batch.n_rows)

@@ -15,6 +15,7 @@ from pathlib import Path
 from llmchat.engine.backend import BackendStatus, Emit
 from llmchat.engine.protocol import Facts, Generate, Messages
 from llmchat.engine.worker import answers, prompts
+from llmchat.engine.worker.admission import Admission
 from llmchat.engine.worker.constraint.opening import place_rules
 from llmchat.engine.worker.constraint.preparing import Prepared, Preparing
 from llmchat.engine.worker.generation import Generation
@@ -63,16 +64,20 @@ class LlamaBackend(ThreadedBackend):
     def _open(self, model: ModelFile, wants: Wants, audience: Audience) -> Facts:
         self._opened = opened = open_everything(model, wants, self._log, audience)
         self._inbox.interrupt = opened.loaded.context.abort
-        self._generation = generation = Generation(
+        admission = Admission(
             opened.loaded.context,
             opened.loaded.vocab,
             opened.table,
             n_ctx=opened.facts.n_ctx,
             model_sampling=opened.facts.sampling,
-            n_threads=opened.facts.n_threads,
             make_parser=lambda task: opened.new_parser(task.request.prompt, task.read.segments),
+        )
+        self._generation = generation = Generation(
+            opened.loaded.context,
+            admission,
+            opened.adapters,
+            n_threads=opened.facts.n_threads,
             markers=opened.markers,
-            adapters=opened.adapters,
         )
         if self._kv:
             self._saver = open_saver(Path(self._kv), opened, lambda: generation.pace)
