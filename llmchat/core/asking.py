@@ -6,6 +6,7 @@ is asked: `turn.py` answers a question, `compacting.py` sums up what was said.
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ class Services:
     """Is told the model before it is opened: somebody asks for it."""
 
 
-class Asking:
+class Asking(ABC):
     """What has a conversation, events, and an end. `done` once its result is saved."""
 
     def __init__(self, services: Services, conversation: Conversation) -> None:
@@ -62,8 +63,9 @@ class Asking:
         """Begin, as a task of the running loop."""
         self._task = asyncio.create_task(self._run(), name=f"{type(self).__name__} {self.id}")
 
+    @abstractmethod
     async def _run(self) -> None:
-        raise NotImplementedError
+        """Ask, and save what comes; never raises but when it is cancelled from outside."""
 
     def events(self) -> AsyncIterator[AnyChatEvent]:
         """What has happened, neighbouring text merged, then what happens. Leaving stops nothing."""
