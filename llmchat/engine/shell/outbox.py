@@ -5,7 +5,7 @@ client reads. Deltas that wait are merged with the one before of the same reques
 so a slow client costs memory for text and nothing else; text is never dropped. Order is kept within
 a request's choice; different requests may overtake one another.
 
-Text also waits up to 30 ms for more to join it. Nobody sees the difference, and a wake-up of this
+Text also waits up to 50 ms for more to join it. Nobody sees the difference, and a wake-up of this
 thread and of the client for every token would take a small machine's cores from the threads that
 compute.
 """
@@ -23,7 +23,7 @@ from llmchat.text import say
 _EVENT_BYTES = 64
 """A guess at what an event costs beside its text; only the limit depends on it."""
 _TOKEN_BYTES = 24
-PACE: Final = 0.03
+PACE: Final = 0.05
 """Seconds that text may wait for more, after text was sent."""
 
 

@@ -9,7 +9,6 @@ trial, and all of them are tried again soon. Pure policy: no clock of its own, n
 """
 
 import math
-from statistics import median
 from typing import Final, Literal
 
 
@@ -29,6 +28,11 @@ class ThreadGovernor:
     FIRST_PAUSE: Final = 0.5
     LAST_PAUSE: Final = 4.0
     """Seconds of fewer threads before a probe; twice as long each time that it was too early."""
+    WORTH: Final = 10.0
+    """At least so many times what the last probe took: beside a program that never rests, a single
+    step with all threads was seen to take 3 s."""
+    LONGEST: Final = 30.0
+    """Seconds before a probe, at most."""
     LAST_HOLD: Final = 16.0
     """Seconds without a trial, at most, where fewer threads did not help (a GPU computes)."""
 
@@ -73,8 +77,9 @@ class ThreadGovernor:
         self._cpu = 0.0
 
     def _judge(self, now: float) -> None:
-        typical = median(self._seconds)
-        stolen = self.n - self._cpu / max(1e-9, sum(self._seconds))
+        spent = sum(self._seconds)
+        typical = spent / len(self._seconds)  # the mean: one step of many may take all the time
+        stolen = self.n - self._cpu / max(1e-9, spent)
         self._clear()
         if self._phase == "all":
             if stolen >= self.STOLEN and now >= self._held_until:
@@ -101,7 +106,8 @@ class ThreadGovernor:
         if not failed and not self._is_enough(self.PROBE):
             return
         if failed or spent > len(self._seconds) * self._typical:
-            self._pause = min(2 * self._pause, self.LAST_PAUSE)
+            longer = min(2 * self._pause, self.LAST_PAUSE)
+            self._pause = min(max(longer, self.WORTH * spent), self.LONGEST)
             self._phase, self.n, self._since = "fewer", self._few, now
         else:
             self._phase, self.n, self._raised = "all", self.most, now
