@@ -31,14 +31,19 @@ def _seconds(at: Worker) -> float:
 
 def measure(model: Path, home: Path, runs: int = 5) -> Figure:
     """One row: a step's time beside a busy program over a step's time alone."""
+    n_threads = len(os.sched_getaffinity(0))
 
     def beside() -> float:
         with _busy_core():
-            return _seconds(at)
+            return _seconds(disturbed)
 
-    with worker(model, home, 2048, len(os.sched_getaffinity(0))) as at:
-        beside(), _seconds(at)
-        busy, quiet = alternate(runs, beside, lambda: _seconds(at))
+    # A worker of its own for the quiet time: one that had a neighbour remembers it for a while.
+    with (
+        worker(model, home / "disturbed", 2048, n_threads) as disturbed,
+        worker(model, home / "quiet", 2048, n_threads) as alone,
+    ):
+        beside(), _seconds(alone)
+        busy, quiet = alternate(runs, beside, lambda: _seconds(alone))
     return Figure(
         what="one reply beside a program that keeps a core busy",
         against="the same without it",
