@@ -148,12 +148,14 @@ def test_a_memory_that_cannot_cut_is_emptied():
     assert slot.tokens == []
 
 
-def test_idle_sequences_leave_when_attention_would_be_a_step_shorter_without_them():
+def test_idle_sequences_leave_while_somebody_runs_unless_they_are_not_worth_a_state():
     sequences, _ = table()
     run(sequences, list(range(1000, 1100)))
-    short = open_slot(sequences, list(range(50)))
-    sequences.extend(short, list(range(50)))
-    assert not sequences.tidy(50)  # 150 cells are one step, as 50 would be
-    assert sequences.tidy(200)  # 300 would be two
-    assert sequences.pool.used == 50
+    run(sequences, list(range(2000, 2020)))
+    assert not sequences.tidy(0)  # nobody runs
+    running = open_slot(sequences, list(range(50)))
+    sequences.extend(running, list(range(50)))
+    assert sequences.tidy(50)
     assert sequences.parked()[0] == 1
+    assert sequences.pool.used == 70
+    assert not sequences.tidy(50)
