@@ -46,8 +46,6 @@ class Verdict(Enum):
 class BackendStatus(Struct, frozen=True, kw_only=True):
     """What `WorkerStatus` needs to know of the inside; read without waiting for the loop."""
 
-    busy: bool = False
-    """Something runs or is queued."""
     step: int = 0
     """Turns of the loop so far: a client can see it move."""
     n_ctx_used: int = 0

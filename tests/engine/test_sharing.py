@@ -23,7 +23,7 @@ from llmchat.engine.registry import digest
 from llmchat.errors import WorkerDied
 from llmchat.paths import Places
 from llmchat.values import ModelFile, Wants
-from tests.engine.asking import chat, events, first_delta, text, until
+from tests.engine.asking import chat, events, finished, first_delta, text, until
 from tests.engine.conftest import MakeEngine, workers_of
 
 CLIENT = """
@@ -243,6 +243,34 @@ async def test_stop_asks_first_and_forces_when_told(
             last = [event async for event in stream][-1]
             assert getattr(last, "reason", "") == "cancelled"
     assert workers_of(home) == []
+
+
+async def test_who_has_read_the_end_does_not_find_the_worker_busy_with_it(
+    make_engine: MakeEngine, model: ModelFile, home: Path
+):
+    engine = make_engine(keep_alive=60)
+    session = await engine.open(model, Wants())
+    # Its inference thread never gets beyond what it does after the last answer.
+    assert finished(await events(session, chat("x\n#!hang=idle")))
+    status = await session.status()
+    assert status.state == "idle"
+    assert await engine.stop(status.pid, force=True)
+    assert workers_of(home) == []
+
+
+async def test_what_a_client_left_running_keeps_the_worker_busy(
+    make_engine: MakeEngine, model: ModelFile
+):
+    engine, other = make_engine(keep_alive=60), make_engine(keep_alive=60)
+    session = await engine.open(model, Wants())
+    left = await other.open(model, Wants())
+    stream = left.generate(chat("x\n#!words=1000;rate=50;deaf=1"))
+    await first_delta(stream)
+    await other.aclose()
+    assert (status := await session.status()).state == "busy"
+    assert status.clients == ()  # besides who asks
+    assert not await engine.stop(status.pid)
+    assert await engine.stop(status.pid, force=True)
 
 
 async def test_stop_ends_a_worker_that_does_not_listen(

@@ -184,7 +184,6 @@ class ScriptedBackend:
     def status(self) -> BackendStatus:
         """How busy it is."""
         return BackendStatus(
-            busy=self._pending > 0,
             step=self._step,
             n_ctx_used=self._used,
             sequences=int(self._pending > 0),

@@ -56,6 +56,8 @@ class Shell:
         self.limits = assignment.limits
         self.keep_alive = KeepAlive(assignment.keep_alive, now)
         self.connections: dict[int, Connection] = {}
+        self._dropped: list[Connection] = []
+        """Their clients are gone; what they had running was cancelled and has not ended."""
         self.facts: Facts | None = None
         self.plan: Plan | None = None
         self.last_loading = Loading(fraction=0.0, stage="plan")
@@ -195,6 +197,7 @@ class Shell:
             return
         self._selector.unregister(connection.sock)
         connection.close()
+        self._dropped.append(connection)
         self.keep_alive.left(connection.number)
         self._alone_since = time.monotonic()
 
@@ -270,8 +273,12 @@ class Shell:
 
     @property
     def busy(self) -> bool:
-        """Something runs or is queued."""
-        return any(c.running for c in self.connections.values()) or self.backend.status().busy
+        """A request has not ended: its client will hear more, or would have.
+
+        Counted where the answers pass: whoever has read the last of them is not told that the
+        worker is busy with it.
+        """
+        return any(c.running for c in self.connections.values()) or self._ending()
 
     @property
     def leaving(self) -> bool:
@@ -328,7 +335,11 @@ class Shell:
 
     def _abandoned(self) -> bool:
         """Busy with what was cancelled when the last client went."""
-        return self.facts is not None and not self.connections and self.backend.status().busy
+        return self.facts is not None and not self.connections and self._ending()
+
+    def _ending(self) -> bool:
+        self._dropped = [connection for connection in self._dropped if connection.running]
+        return bool(self._dropped)
 
     def _stuck(self, now: float) -> bool:
         """Abandoned, and not moving any more."""

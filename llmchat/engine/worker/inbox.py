@@ -10,6 +10,7 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Final, Protocol
 
 from llmchat.engine.backend import Emit, Work
@@ -89,7 +90,7 @@ class Request:
 
 
 class Inbox:
-    """`submit`, `stop` and `busy` are for any thread, `serve` is the inference thread's."""
+    """`submit` and `stop` are for any thread, `serve` is the inference thread's."""
 
     def __init__(self) -> None:
         self.stopping = False
@@ -97,19 +98,10 @@ class Inbox:
         """Ends a step that is under way, once there is something that takes steps."""
         self._waiting: deque[Request] = deque()
         self._wake = threading.Condition()
-        self._unfinished = 0
-        """Requests that wait, are being accepted, or were set aside."""
-
-    @property
-    def busy(self) -> bool:
-        """Somebody is here. Read it before `Turns.busy`: whoever is gone from here is there."""
-        return self._unfinished > 0
 
     def submit(self, work: Work, emit: Emit) -> Callable[[], None]:
         """Queue a request; the function returned cancels it."""
         request = Request(work, emit)
-        with self._wake:
-            self._unfinished += 1
         self._put(request)
         return request.cancel
 
@@ -118,9 +110,7 @@ class Inbox:
 
         The function returned is called from there, once, and the request comes again.
         """
-        with self._wake:
-            self._unfinished += 1
-        return lambda: self._put(request)
+        return partial(self._put, request)
 
     def _put(self, request: Request) -> None:
         with self._wake:
@@ -128,7 +118,6 @@ class Inbox:
                 self._waiting.append(request)
                 self._wake.notify()
                 return
-            self._unfinished -= 1
         request.fail("busy", say("engine.leaving"))
 
     def stop(self) -> None:
@@ -182,9 +171,6 @@ class Inbox:
             except Exception:  # noqa: BLE001  (the worker loop: one request's failure is its own)
                 traceback.print_exc(file=sys.stderr)
                 request.fail("internal", say("engine.internal"))
-            finally:
-                with self._wake:
-                    self._unfinished -= 1
 
     def _sleep(self, seconds: float | None) -> None:
         with self._wake:
@@ -195,6 +181,5 @@ class Inbox:
             self.stopping = True
             left = list(self._waiting)
             self._waiting.clear()
-            self._unfinished -= len(left)
         for request in left:
             request.fail("busy", say("engine.leaving"))

@@ -47,13 +47,11 @@ class LlamaBackend(ThreadedBackend):
 
     def status(self) -> BackendStatus:
         """Read without waiting for the loop."""
-        waiting = self._inbox.busy
         generation = self._generation
         if generation is None:
-            return BackendStatus(busy=waiting)
+            return BackendStatus()
         parked, parked_bytes = generation.table.parked()
         return BackendStatus(
-            busy=waiting or generation.busy,
             step=generation.steps,
             n_ctx_used=generation.table.pool.used,
             sequences=sum(bool(slot.tokens) for slot in generation.table.slots),

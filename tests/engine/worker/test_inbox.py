@@ -88,13 +88,11 @@ def test_who_comes_while_it_rests_is_answered_at_once():
     inbox, heard = Inbox(), Heard()
 
     def accept(request: Request) -> None:
-        assert inbox.busy  # until the answer is there
         request.emit(Tokenized(id=request.work.id, tokens=(), pieces=()))
 
     with serving(inbox, accept, Steps()):
         inbox.submit(work(1), heard.emit)
         assert heard.code() == "answered"
-    assert not inbox.busy
 
 
 def test_cancelled_before_it_runs_it_ends_as_soon_as_it_does():
@@ -102,7 +100,6 @@ def test_cancelled_before_it_runs_it_ends_as_soon_as_it_does():
     cancel = inbox.submit(work(1), heard.emit)
     cancel()
     cancel()
-    assert inbox.busy
     with serving(inbox, steps.add, steps):
         assert heard.code() == "cancelled"
 
@@ -118,7 +115,7 @@ def test_cancelled_while_it_runs():
         assert other.events == []
 
 
-def test_set_aside_it_is_busy_and_comes_again():
+def test_set_aside_it_comes_again():
     inbox, steps, heard = Inbox(), Steps(), Heard()
     aside: list[Callable[[], None]] = []
     away = threading.Event()
@@ -133,12 +130,9 @@ def test_set_aside_it_is_busy_and_comes_again():
     with serving(inbox, accept, steps):
         cancel = inbox.submit(work(1), heard.emit)
         assert away.wait(DEADLINE)
-        assert inbox.busy
-        assert not steps.busy
         cancel()
         aside[0]()
         assert heard.code() == "cancelled"
-    assert not inbox.busy
 
 
 def test_a_worker_that_leaves_tells_everybody():
@@ -163,7 +157,6 @@ def test_a_worker_that_leaves_tells_everybody():
     assert away.code() == "busy"
     inbox.submit(work(4), late.emit)
     assert late.code() == "busy"
-    assert not inbox.busy
 
 
 def test_stopping_interrupts_the_step_that_runs():
@@ -197,7 +190,6 @@ def test_a_request_that_cannot_be_accepted_ends_alone(error: Exception, code: st
         inbox.submit(work(1), bad.emit)
         inbox.submit(work(2), good.emit)
         assert (bad.code(), good.code()) == (code, "answered")
-    assert not inbox.busy
 
 
 def test_a_step_that_breaks_ends_who_was_in_it_and_nobody_else():

@@ -275,7 +275,6 @@ def test_neighbours_are_answered_while_a_schema_is_read(worker: Driver):
     worker.backend.submit(Count(id=2, prompt=RawText(text="a b")), counted.emit)
     assert isinstance(counted.wait().events[-1], Counted)
     assert not first.events
-    assert worker.backend.status().busy
     assert json.loads(first.wait().text()) in slow["enum"]
 
 

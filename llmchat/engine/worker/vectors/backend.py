@@ -38,10 +38,7 @@ class VectorBackend(ThreadedBackend):
 
     def status(self) -> BackendStatus:
         """Read without waiting for the loop."""
-        waiting, vectors = self._inbox.busy, self._vectors
-        if vectors is None:
-            return BackendStatus(busy=waiting)
-        return BackendStatus(busy=waiting or vectors.busy, step=vectors.steps)
+        return BackendStatus(step=self._vectors.steps if self._vectors is not None else 0)
 
     def _open(self, model: ModelFile, wants: Wants, audience: Audience) -> Facts:
         self._opened = opened = open_vectors(model, wants, self._log, audience)
