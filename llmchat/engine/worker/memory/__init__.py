@@ -1,6 +1,8 @@
 """What the worker remembers: sequences in the pool, and those that left it.
 
-    table.py        the pool's sequences: taken over, copied, cut, parked, brought back
+    sequences.py    the pool's sequences: their books, and what is done to each
+    table.py        which of them a prompt goes on in: taken over, copied, brought back
+    leaving.py      which of them leaves the pool, or moves to its lower end, and when
     trie.py         who shares how long a beginning with a prompt
     cells.py        which cells of the pool are in use: what attention spans
     kinds.py        what a model's memory allows, and the one rule of reuse
@@ -17,8 +19,9 @@ what is still warm.
 
 from llmchat.engine.worker.memory.kinds import Checkpoint, Kept, Kind, Memory
 from llmchat.engine.worker.memory.parked import Parked, budget
+from llmchat.engine.worker.memory.sequences import Slot
 from llmchat.engine.worker.memory.shelf import Shelf
-from llmchat.engine.worker.memory.table import SequenceTable, Slot
+from llmchat.engine.worker.memory.table import SequenceTable
 
 __all__ = [
     "Checkpoint",

@@ -1,7 +1,8 @@
 """Where a sequence can be taken up again when its memory cannot be cut.
 
 Owns at which tokens of a prompt a checkpoint is worth its bytes, and which are let go when there
-are many. Refuses taking and restoring them (`table.py`) and what they are good for (`kinds.py`).
+are many. Refuses taking and restoring them (`sequences.py`), and what they are good for
+(`kinds.py`).
 """
 
 from bisect import bisect_right

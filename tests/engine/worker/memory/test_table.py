@@ -159,3 +159,18 @@ def test_idle_sequences_leave_while_somebody_runs_unless_they_are_not_worth_a_st
     assert sequences.parked()[0] == 1
     assert sequences.pool.used == 70
     assert not sequences.tidy(50)
+
+
+def test_a_running_sequence_whose_state_does_not_go_back_is_empty_and_keeps_its_owner():
+    sequences, books = table()
+    idle = run(sequences, list(range(1000, 1700)))
+    running = open_slot(sequences, list(range(50)))
+    sequences.extend(running, list(range(50)))
+    sequences.forget(idle)
+    assert sequences.pool.highest == 750
+    books.fits = False
+    assert sequences.tidy(50)
+    assert running.busy
+    assert running.tokens == running.cells == []
+    assert sequences.pool.used == sequences.pool.active == 0
+    assert not sequences.tidy(50)
