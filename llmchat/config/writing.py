@@ -1,13 +1,13 @@
 """Changing `config.toml` without losing a comment, a blank line, or the file.
 
-Writes beside the file and renames, so a crash leaves the old or the new one, and follows a link,
-so that a file kept elsewhere stays there.
+A crash leaves the old file or the new one. A link is followed, so that a file kept elsewhere stays
+there.
 """
 
-import os
 from pathlib import Path
 
 from llmchat.errors import ConfigError
+from llmchat.whole_file import write_whole
 
 
 def set_value(path: Path, key: tuple[str, ...], value: object) -> None:
@@ -38,31 +38,13 @@ def set_value(path: Path, key: tuple[str, ...], value: object) -> None:
         table.pop(key[-1], None)
     else:
         table[key[-1]] = list(value) if isinstance(value, tuple) else value
-    replace_text(target, tomlkit.dumps(document))
+    _replace(target, tomlkit.dumps(document))
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Replace a small text file in one step.
-
-    Raises:
-        ConfigError: it cannot be written; the old one is as it was.
-    """
+def _replace(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
-        import tempfile  # only to write
-
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        part = Path(name)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            part.chmod(mode)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        write_whole(path, text.encode(), keep_mode=True)
     except OSError as error:
         reason = error.strerror or str(error)
         raise ConfigError("config.unwritable", path=path, reason=reason) from error

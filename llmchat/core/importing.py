@@ -9,7 +9,6 @@ import errno
 import hashlib
 import os
 import re
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -21,6 +20,7 @@ from llmchat.gguf import check_loadable
 from llmchat.library.references import is_repo, parse_reference
 from llmchat.library.stores.huggingface import IMPORTED
 from llmchat.values import ModelFile
+from llmchat.whole_file import beside, sync_folder
 
 How = Literal["refer", "copy", "hardlink", "symlink", "move"]
 OnBytes = Callable[[int, int], None]
@@ -160,8 +160,7 @@ class Importing:
         for path in paths:
             target = folder.snapshot(commit, path.name)
             folder.prepare(target)
-            with writable(target):
-                fresh = target.with_name(f".{os.getpid()}-{threading.get_ident()}")
+            with writable(target), beside(target) as fresh:
                 fresh.symlink_to(path.resolve())
                 fresh.replace(target)
         folder.write_ref(_REF, commit)
@@ -201,24 +200,20 @@ def _copy(path: Path, blob: Path) -> None:
     """Copied beside its name, then named: what is killed in between is no model."""
     import shutil
 
-    from llmchat.hub.cache import PART_SUFFIX, require_space, sync_folder, writable
+    from llmchat.hub.cache import require_space, writable
 
     require_space(blob.parent, path.stat().st_size)
-    fresh = blob.with_name(f"{blob.name}.{os.getpid()}{PART_SUFFIX}")
-    try:
-        with writable(blob):
-            shutil.copyfile(path, fresh)
-            if _sha256(fresh, 0, 0, lambda _done, _total: None) != blob.name:
-                raise ModelFileError("library.changed_meanwhile", path=str(path))
-            descriptor = os.open(fresh, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            fresh.replace(blob)
-            sync_folder(blob.parent)
-    finally:
-        fresh.unlink(missing_ok=True)
+    with writable(blob), beside(blob) as fresh:
+        shutil.copyfile(path, fresh)
+        if _sha256(fresh, 0, 0, lambda _done, _total: None) != blob.name:
+            raise ModelFileError("library.changed_meanwhile", path=str(path))
+        descriptor = os.open(fresh, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        fresh.replace(blob)
+        sync_folder(blob.parent)
 
 
 def _hardlink(path: Path, blob: Path) -> None:

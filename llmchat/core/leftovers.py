@@ -10,7 +10,7 @@ from pathlib import Path
 from msgspec import Struct
 
 _NAME = re.compile(r"(?P<digest>[0-9a-f]{40}|[0-9a-f]{64})\.(?P<rest>.+)")
-_OURS = re.compile(r"(?:\d+\.)?llmchat-part(?:-spans)?")
+_OURS = re.compile(r"(?:[0-9a-f]+\.)?llmchat-part(?:-spans)?")
 _THEIRS = re.compile(r"(?:[0-9a-zA-Z_-]{1,40}\.)?incomplete")
 """huggingface_hub's: `<etag>.incomplete` before 1.18, `<etag>.<8 hex>.incomplete` since."""
 

@@ -25,6 +25,7 @@ from llmchat.store.blobs import Blobs
 from llmchat.store.store import Store
 from llmchat.text import say
 from llmchat.values import Conversation
+from llmchat.whole_file import write_whole
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -161,7 +162,8 @@ class StoreThread:
         name = f"llmchat-unsaved-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.json"
         for folder in self._refuges:
             try:
-                _write_whole_file(folder / name, text.encode())
+                folder.mkdir(parents=True, exist_ok=True)
+                write_whole(folder / name, text.encode())
             except OSError:
                 continue
             self._notice(say("core.rescued", path=folder / name))
@@ -180,22 +182,3 @@ class StoreThread:
         finally:
             self._store = None
             self._executor.shutdown()
-
-
-def _write_whole_file(path: Path, data: bytes) -> None:
-    """All of it under its name, or nothing: a full disk leaves no half of a file.
-
-    Raises:
-        OSError: there is no room, or the folder is not ours to write.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    try:
-        with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.rename(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise

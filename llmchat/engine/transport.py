@@ -25,6 +25,8 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from llmchat.whole_file import write_whole
+
 NONCE: Final = 32
 PROOF: Final = 32
 BACKLOG: Final = 128
@@ -79,12 +81,7 @@ def _listen_tcp(path: Path) -> socket.socket:
         sock.listen(BACKLOG)
         address = Address(port=sock.getsockname()[1], key=secrets.token_hex(32))
         # Whole or not there: a client may look at any moment.
-        draft = path.with_suffix(".new")
-        draft.unlink(missing_ok=True)
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(msgspec.json.encode(address))
-        draft.rename(path)
+        write_whole(path, msgspec.json.encode(address), lasting=False)
     except OSError:
         sock.close()
         raise

@@ -17,8 +17,8 @@ from pathlib import Path
 from llmchat.errors import HubError, Interrupted
 from llmchat.hub.answers import GIT_SHA1, SHA256, safe_path
 from llmchat.hub.spans import bytes_here, journal_of
+from llmchat.whole_file import PART_SUFFIX, beside, sync_folder, write_whole
 
-PART_SUFFIX = ".llmchat-part"
 _POLL = 0.1
 """Seconds between looks at a lock that somebody else holds."""
 
@@ -131,14 +131,13 @@ class RepoFolder:
         content = os.path.relpath(blob, target.parent)
         if target.is_symlink() and os.readlink(target) == content:
             return target
-        fresh = target.with_name(f".{os.getpid()}-{threading.get_ident()}{PART_SUFFIX}")
         with writable(self.cache):
-            fresh.unlink(missing_ok=True)
-            try:
-                fresh.symlink_to(content)
-            except PermissionError:
-                os.link(blob, fresh)  # a file system without symbolic links
-            fresh.replace(target)
+            with beside(target) as fresh:
+                try:
+                    fresh.symlink_to(content)
+                except PermissionError:
+                    os.link(blob, fresh)  # a file system without symbolic links
+                fresh.replace(target)
             sync_folder(target.parent)
         return target
 
@@ -149,9 +148,7 @@ class RepoFolder:
             raise HubError("hub.bad_answer", what="revision", value=ref[:100])
         self.prepare(path)
         with writable(self.cache):
-            fresh = path.with_name(f".{os.getpid()}{PART_SUFFIX}")
-            fresh.write_text(commit, encoding="utf-8")
-            fresh.replace(path)
+            write_whole(path, commit.encode(), mode=0o666)  # as huggingface_hub's own
 
 
 def _try_lock(path: Path) -> int | None:
@@ -185,15 +182,6 @@ def writable(path: Path) -> Iterator[None]:
             raise HubError("hub.no_space", recoverable=True, path=str(path)) from error
         reason = error.strerror or str(error)
         raise HubError("hub.unwritable", path=str(path), reason=reason) from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a folder's entries survive a power loss."""
-    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(held)
-    finally:
-        os.close(held)
 
 
 def require_space(folder: Path, needed: int) -> None:

@@ -12,9 +12,10 @@ from types import TracebackType
 from typing import Self
 
 from llmchat.errors import HubError
-from llmchat.hub.cache import RepoFolder, sync_folder, writable
+from llmchat.hub.cache import RepoFolder, writable
 from llmchat.hub.plan import PlannedFile
 from llmchat.hub.spans import Spans, journal_of, read_spans, write_journal
+from llmchat.whole_file import sync_folder
 
 CHUNK = 1024 * 1024
 _NOTE_EVERY = 256 * 1024

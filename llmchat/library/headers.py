@@ -4,8 +4,6 @@ Owns the description of a whole model (all shards, and what its projector adds) 
 small file of ours for each model. Refuses to believe the cache of another version of the program.
 """
 
-import os
-import threading
 from pathlib import Path
 
 import msgspec
@@ -15,6 +13,7 @@ from msgspec.structs import replace
 import llmchat
 from llmchat.gguf import BigArray, Description, Header, describe, read_header
 from llmchat.values import ModelFile
+from llmchat.whole_file import write_whole
 
 _LONGEST = 200
 """Characters of one metadata value that are kept."""
@@ -67,11 +66,9 @@ class Headers:
         return cached if cached.version == llmchat.__version__ else None
 
     def _save(self, identity: str, cached: _Cached) -> None:
-        fresh = self._folder / f".{identity}.{os.getpid()}-{threading.get_ident()}"
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fresh.write_bytes(msgspec.json.encode(cached))
-            fresh.replace(self._folder / identity)
+            write_whole(self._folder / identity, msgspec.json.encode(cached), lasting=False)
         except OSError:
             return  # a cache that cannot be written is only slow
 

@@ -6,12 +6,12 @@ listing: what cannot be read or written is computed again.
 """
 
 import os
-import threading
 from pathlib import Path
 
 import msgspec
 
 from llmchat.library.found import is_gguf, stand_in
+from llmchat.whole_file import write_whole
 
 _MAX = 20_000
 """Files remembered; beyond it the memory starts anew."""
@@ -73,11 +73,9 @@ class Identities:
         """Write what was learnt, if anything."""
         if not self._changed or self._known is None:
             return
-        fresh = self._path.with_name(f"{self._path.name}.{os.getpid()}-{threading.get_ident()}")
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fresh.write_bytes(msgspec.json.encode(self._known))
-            fresh.replace(self._path)
+            write_whole(self._path, msgspec.json.encode(self._known), lasting=False)
         except OSError:
             return  # a cache that cannot be written is only slow
         self._changed = False

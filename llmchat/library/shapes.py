@@ -4,8 +4,6 @@ Owns one small file of ours for each model, as `headers.py` for descriptions. Re
 asks a hub hands over how its bytes are read.
 """
 
-import os
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -15,6 +13,7 @@ from msgspec import Struct
 
 import llmchat
 from llmchat.gguf import Header, Shape, read_header, shape_of
+from llmchat.whole_file import write_whole
 
 _VERSION: Final = f"{llmchat.__version__} {' '.join(Shape.__struct_fields__)}"
 """What reads otherwise is read anew."""
@@ -57,10 +56,8 @@ class Shapes:
         return shape
 
     def _save(self, path: Path, shape: Shape) -> None:
-        fresh = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fresh.write_bytes(msgspec.json.encode(_Cached(_VERSION, shape)))
-            fresh.replace(path)
+            write_whole(path, msgspec.json.encode(_Cached(_VERSION, shape)), lasting=False)
         except OSError:
             return  # a cache that cannot be written is only slow

@@ -1,7 +1,6 @@
 """Attached bytes by their content hash: `<data>/blobs/ab/abcd…`, private, written once.
 
-Owns the files; who refers to them is the database's. A blob is whole under its name or not there:
-it is written beside it and renamed.
+Owns the files; who refers to them is the database's. A blob is whole under its name or not there.
 
 What nothing refers to is deleted by `sweep`, unless somebody put it in the last week: between
 attaching and sending nothing in the database names it. Whoever puts a blob that is there makes it
@@ -20,7 +19,7 @@ from pathlib import Path
 
 from llmchat.errors import NotFound, StoreError
 from llmchat.paths import ensure_private
-from llmchat.store.ids import new_id
+from llmchat.whole_file import write_whole
 
 GRACE = 7 * 86_400.0
 """Seconds that a blob may lie here without a message that refers to it."""
@@ -50,7 +49,8 @@ class Blobs:
             ensure_private(self._folder)
             with self._locked(fcntl.LOCK_SH):
                 if not _make_young(path):
-                    _write(path, data)
+                    ensure_private(path.parent)
+                    write_whole(path, data)
         except OSError as error:
             reason = error.strerror or str(error)
             raise StoreError("store.blob_unwritable", path=path, reason=reason) from error
@@ -133,20 +133,6 @@ class Blobs:
         if not _HASH.fullmatch(digest):
             raise NotFound("store.no_blob", digest=digest)
         return self._folder / digest[:2] / digest
-
-
-def _write(path: Path, data: bytes) -> None:
-    """All of it under its name, or nothing."""
-    ensure_private(path.parent)
-    part = path.with_name(f"{path.name}.{new_id()}.part")
-    try:
-        with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.rename(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _make_young(path: Path) -> bool:

@@ -5,12 +5,13 @@ an image, which nothing else refers to yet). A file that cannot be read or writt
 in it, never the chat: losing a draft is a notice at most.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
+
+from llmchat.whole_file import write_whole
 
 NEW = "new"
 """The key of a chat that has no conversation yet."""
@@ -80,13 +81,10 @@ class Drafts:
         if self._drafts == self._saved:
             return True
         now = dict(self._drafts)
-        part = self._path.with_suffix(".part")
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(msgspec.json.encode({key: _stored(one) for key, one in now.items()}))
-            part.replace(self._path)
+            stored = {key: _stored(one) for key, one in now.items()}
+            write_whole(self._path, msgspec.json.encode(stored))
         except OSError:
             return False
         self._saved = now

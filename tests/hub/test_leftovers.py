@@ -11,6 +11,8 @@ import pytest
 
 from llmchat.core.leftovers import leftovers, remove
 from llmchat.errors import HubError, Interrupted
+from llmchat.hub.cache import RepoFolder
+from llmchat.whole_file import PART_SUFFIX, beside
 from tests.cli.program import run
 from tests.core.test_models import put
 from tests.hub.conftest import FILE, REF, REPO, SEED, Site, gguf_bytes, tell
@@ -117,6 +119,20 @@ def test_orphans_are_named_and_removed_on_request(hub, site):
         [plan.files[0].digest, "notes.incomplete"]
     )
     assert [model.name for model in site.models.list()] == [REF]
+
+
+def test_what_a_killed_import_left_is_named_and_removed(hub_cache):
+    put(hub_cache, "o/m", "m-Q4_0.gguf", b"GGUF")
+    blob = RepoFolder(hub_cache, "o/m").blob("c" * 64)
+    with beside(blob) as half:
+        half.write_bytes(b"GG")
+        before = blob.with_name(f"{blob.name}.4711{PART_SUFFIX}")  # as earlier versions named it
+        before.write_bytes(b"GG")
+        found = leftovers(hub_cache)
+        assert [one.path for one in found] == sorted([str(half), str(before)])
+        assert all(one.ours for one in found)
+        assert remove(hub_cache, found) == found
+        assert not half.exists()
 
 
 def test_cleaning_leaves_whole_models(hub_cache, tmp_path):

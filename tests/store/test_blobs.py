@@ -16,6 +16,7 @@ from llmchat.store import blobs as module
 from llmchat.store.blobs import GRACE, Blobs
 from llmchat.store.store import memory_store, open_store
 from llmchat.values import Part
+from llmchat.whole_file import PART_SUFFIX
 
 
 @pytest.fixture
@@ -106,7 +107,7 @@ def test_only_old_ones_go_and_once_a_day(places: Places, blobs: Blobs):
     assert blobs.sweep(nothing, now=True) == 0
     assert asked == []  # the database is left in peace as long as all are young
     age(places.blobs, old, again)
-    left = places.blobs / old[:2] / f"{old}.0.part"
+    left = places.blobs / old[:2] / f"{old}.0123456789abcdef{PART_SUFFIX}"
     left.write_bytes(b"half")
     os.utime(left, (0, 0))
     blobs.put(b"again")
