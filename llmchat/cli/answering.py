@@ -101,8 +101,10 @@ class Follower:
         self.stopped_by: int | None = None
         """The signal that stopped the answer."""
 
-    async def follow(self) -> Message:
+    async def follow(self) -> Message | None:
         """Write the answer until the turn is over; the reply, complete or cut short.
+
+        None when it was stopped before its first word: nothing of it is kept.
 
         Raises:
             ReaderGone: nobody reads our stdout any more; the turn is stopped, its text kept.
@@ -126,8 +128,7 @@ class Follower:
             await asyncio.to_thread(writer.close)
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(number)
-        (reply, *_) = await self._turn.wait()
-        return reply
+        return next(iter(await self._turn.wait()), None)
 
     def _on_signal(self, number: int, stop: asyncio.Event) -> None:
         if self.stopped_by is not None:  # a second Ctrl+C does not wait for the model

@@ -35,7 +35,7 @@ def compact_chat(chat: str, keep: int, as_json: bool) -> None:
             work = await rt.chats.compact((await rt.chats.find(chat)).id, keep=keep)
             follower = Follower(rt.chats, work, silent=as_json, thinking=False)
             summary = await follower.follow()
-            if as_json:
+            if as_json and summary is not None:
                 answer_json(answer_of(summary))
             note(say("cli.compacted", count=len(work.older)))
 

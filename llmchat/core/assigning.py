@@ -41,9 +41,12 @@ def continuation_of(
     kept: prompting.KeptTokens | None = None,
 ) -> Assignment:
     """A version of a reply that goes on from `parts`; `kept`: its tokens, if they are unedited."""
+    shown = store.conversations.get(old.conversation).active_leaf
     _, replies = store.writer.begin(old.conversation, old.parent, first_parts=parts)
     assignment = assignment_of(store, old.conversation, None, replies, end=replies[0])
     assignment.continuing = True
+    assignment.begins_with_edit = parts != old.parts
+    assignment.back_to = shown
     if kept and old.id in kept:
         assignment.first_tokens = kept[old.id]
     return assignment

@@ -155,8 +155,11 @@ class Chats(Remembered):
             with store.db.transaction():
                 old = store.tree.get(message)
                 parent = old.parent if old.role == "assistant" else old.id
+                shown = store.conversations.get(old.conversation).active_leaf
                 _, replies = store.writer.begin(old.conversation, parent, n=n)
-                return assignment_of(store, old.conversation, None, replies, end=parent)
+                work = assignment_of(store, old.conversation, None, replies, end=parent)
+                work.back_to = shown
+                return work
 
         return await self._start(message, save, once)
 
@@ -272,7 +275,10 @@ class Chats(Remembered):
         return [turn for turn in self._turns.values() if id_ in (None, turn.conversation)]
 
     async def cancel(self, turn_id: str) -> None:
-        """Stop a turn and wait until its text is saved. A finished one is left as it is."""
+        """Stop a turn and wait until its text is saved. A finished one is left as it is.
+
+        A reply of which no word was written is removed, and what was shown before it is shown.
+        """
         turn = self._turns.get(turn_id)
         if turn is not None and not turn.done:
             turn.cancel()

@@ -89,7 +89,10 @@ class ToolCalled(ChatEvent, frozen=True, kw_only=True):
 
 
 class TurnFinished(ChatEvent, frozen=True, kw_only=True):
-    """Every reply is complete and saved: ended, cut at a limit, or stopped by the user."""
+    """Every reply is complete and saved: ended, cut at a limit, or stopped by the user.
+
+    One that was stopped before its first word is not among them: it is removed.
+    """
 
     replies: tuple[Message, ...]
 

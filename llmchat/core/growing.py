@@ -37,6 +37,7 @@ class GrowingReply:
 
     def add_call(self, call: ToolCall) -> None:
         """A tool call, whole."""
+        self.has_grown = True
         meta = {"id": call.id, "name": call.name}
         self._parts.append(Part(kind="tool_call", text=call.arguments, meta=meta))
 
@@ -51,8 +52,10 @@ class GrowingReply:
         mine = [(kind, text) for message, kind, text in pieces if message == self.message.id]
         self._unsaved[:0] = mine
 
-    def ending(self, status: MessageStatus, error: str | None) -> Ending:
-        """How it is saved."""
+    def ending(
+        self, status: MessageStatus, error: str | None, *, is_nothing: bool = False
+    ) -> Ending:
+        """How it is saved; `is_nothing`: not at all."""
         self._parts = list(merged(self._parts))
         return Ending(
             message=self.message.id,
@@ -62,4 +65,5 @@ class GrowingReply:
             error=error,
             tokens=self.tokens,
             vocab=self.vocab,
+            is_nothing=is_nothing,
         )

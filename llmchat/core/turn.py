@@ -2,7 +2,7 @@
 
 A turn is a task of the Runtime. Faces follow its events and may leave; only `cancel` or closing the
 Runtime stops it. However it ends, its rows are brought to an end: complete, failed or interrupted,
-with the text that there is.
+with the text that there is. A reply that is stopped before its first word leaves nothing.
 """
 
 import asyncio
@@ -65,10 +65,17 @@ class Assignment:
     continuing: bool = False
     first_tokens: tuple[str, tuple[int, ...]] = ("", ())
     """With `continuing`: the vocabulary's hash and the token ids of what the reply begins with."""
+    begins_with_edit: bool = False
+    """With `continuing`: what it begins with is the user's, and stands nowhere else."""
+    back_to: str | None = None
+    """The leaf that was shown before: shown again when the replies are stopped before a word."""
 
 
 class Turn(Asking):
-    """A running or finished turn. `done` once its replies are saved."""
+    """A running or finished turn. `done` once its replies are saved.
+
+    Stopped before the first word of a reply it has none: `replies` are those that are kept.
+    """
 
     def __init__(self, services: Services, assignment: Assignment) -> None:
         super().__init__(services, assignment.conversation)
@@ -272,7 +279,8 @@ class Turn(Asking):
         storage = self._services.storage
         try:
             final = await storage.about(
-                self.conversation, lambda store: store.writer.finish(endings)
+                self.conversation,
+                lambda store: store.writer.finish(endings, self._assignment.back_to),
             )
         except (NotFound, StoreError) as error:
             self._services.notice(error.sentence)
@@ -299,7 +307,12 @@ class Turn(Asking):
             else:
                 status = "failed"
             sentence = None if self.error is None else self.error.sentence
-        return reply.ending(status, sentence)
+        return reply.ending(status, sentence, is_nothing=self._is_nothing(reply))
+
+    def _is_nothing(self, reply: GrowingReply) -> bool:
+        """Whether a reply was stopped before anything was written, by the model or the user."""
+        is_cut = self.stopped and self.error is None and reply.finish in (None, "cancelled")
+        return is_cut and not reply.has_grown and not self._assignment.begins_with_edit
 
 
 def _append(pieces: list[tuple[str, PartKind, str]], store: Store) -> None:

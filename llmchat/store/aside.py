@@ -131,7 +131,13 @@ class Aside:
                     there[message.id] = now.id
                 elif message != was.get(message.id):
                     self._change(message)
+            self._remove_begun(was, now)
             self._change_conversation(before, now)
+
+    def _remove_begun(self, was: dict[str, SavedMessage], now: SavedConversation) -> None:
+        """Replies that were begun on the disk and of which nothing came meanwhile."""
+        for id_ in was.keys() - {message.id for message in now.messages}:
+            self._disk.tree.remove_begun(id_, now.active_leaf)
 
     def _add(self, conversation: str, message: SavedMessage, there: dict[str, str]) -> None:
         parent = message.parent

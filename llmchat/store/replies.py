@@ -16,7 +16,7 @@ from llmchat.store import rows
 from llmchat.store.conversations import Conversations
 from llmchat.store.database import Database
 from llmchat.store.owner import Owner, is_gone, sweep
-from llmchat.store.tree import Tree, index, write_parts
+from llmchat.store.tree import Tree, index, unindex, write_parts
 from llmchat.values import Generation, Message, MessageStatus, Part, PartKind, Role
 
 PIECE_BYTES = 16 * 1024
@@ -33,6 +33,8 @@ class Ending(Struct, frozen=True, kw_only=True):
     error: str | None = None
     tokens: tuple[int, ...] = ()
     vocab: str = ""
+    is_nothing: bool = False
+    """Nobody wrote a word of it: it is removed, unless it was marked or something follows it."""
 
 
 class Replies:
@@ -123,12 +125,24 @@ class Replies:
                         (kind, slice_, message),
                     )
 
-    def finish(self, endings: list[Ending]) -> list[Message]:
-        """Save how replies ended, all or nothing, and return them."""
+    def finish(self, endings: list[Ending], back_to: str | None = None) -> list[Message]:
+        """Save how replies ended, all or nothing.
+
+        Args:
+            endings: of each reply.
+            back_to: the leaf that is shown again where the reply that was shown `is_nothing`.
+
+        Returns:
+            Those that are kept.
+        """
+        kept = []
         with self._db.transaction():
             for ending in endings:
+                if ending.is_nothing and self._tree.remove_begun(ending.message, back_to):
+                    continue
                 self._end(ending)
-        return [self._tree.get(ending.message) for ending in endings]
+                kept.append(ending.message)
+        return [self._tree.get(message) for message in kept]
 
     def _end(self, ending: Ending) -> None:
         row = self._db.one("SELECT seq FROM message WHERE id = ?", (ending.message,))
@@ -156,13 +170,7 @@ class Replies:
 
     def _unwrite(self, seq: int) -> None:
         """Remove what a reply has of content so far, so that its final content can be written."""
-        self._db.write(
-            """INSERT INTO message_fts (message_fts, rowid, text)
-                SELECT 'delete', message_text.seq, message_text.text
-                FROM message_text JOIN message USING (seq)
-                WHERE seq = ? AND status <> 'streaming'""",
-            (seq,),
-        )
+        unindex(self._db, seq)
         self._db.write("DELETE FROM part WHERE message = ?", (seq,))
         self._db.write("DELETE FROM piece WHERE message = ?", (seq,))
 

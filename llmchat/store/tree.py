@@ -180,15 +180,46 @@ class Tree:
                 " AND id IN (SELECT id FROM below)",
                 (message, message),
             )
-            left = self._db.one(
-                "SELECT id FROM message WHERE conversation = ? AND parent IS ? AND deleted IS NULL"
-                " ORDER BY seq DESC LIMIT 1",
-                (conversation, parent),
-            )
             current = self._conversations.get(conversation).active_leaf
             if current is not None and self._is_deleted(current):
-                place = parent if left is None else self.newest_leaf(str(left[0]))
-                self.set_active(conversation, place)
+                self.set_active(conversation, self._leaf_beside(conversation, parent))
+
+    def _leaf_beside(self, conversation: str, parent: str | None) -> str | None:
+        """What is shown below `parent`: its newest branch, or itself when none is left."""
+        left = self._db.one(
+            "SELECT id FROM message WHERE conversation = ? AND parent IS ? AND deleted IS NULL"
+            " ORDER BY seq DESC LIMIT 1",
+            (conversation, parent),
+        )
+        return parent if left is None else self.newest_leaf(str(left[0]))
+
+    def remove_begun(self, message: str, back_to: str | None) -> bool:
+        """Remove a reply that was only begun, as if it had never been. Part of a transaction.
+
+        Args:
+            message: its id.
+            back_to: the leaf that is shown again if this was; the nearest when that is gone.
+
+        Returns:
+            Whether it is gone: one that is finished, marked or followed by others stays.
+        """
+        found = self._db.one(
+            """SELECT seq, conversation, parent FROM message
+                WHERE id = ?1 AND status IN ('streaming', 'interrupted') AND deleted IS NULL
+                AND NOT EXISTS (SELECT 1 FROM message WHERE parent = ?1)""",
+            (message,),
+        )
+        if found is None:
+            return False
+        seq, conversation = int(str(found[0])), str(found[1])
+        parent = None if found[2] is None else str(found[2])
+        unindex(self._db, seq)
+        self._db.write("DELETE FROM message WHERE seq = ?", (seq,))
+        if self._conversations.get(conversation).active_leaf == message:
+            there = back_to and not self._is_deleted(back_to) and self._is_here(back_to)
+            leaf = back_to if there else self._leaf_beside(conversation, parent)
+            self.set_active(conversation, leaf)
+        return True
 
     def undelete(self, message: str) -> None:
         """Take the marks of `delete(message)` away again, and show that branch."""
@@ -200,6 +231,9 @@ class Tree:
     def _is_deleted(self, message: str) -> bool:
         row = self._db.one("SELECT deleted FROM message WHERE id = ?", (message,))
         return row is not None and row[0] is not None
+
+    def _is_here(self, message: str) -> bool:
+        return self._db.one("SELECT 1 FROM message WHERE id = ?", (message,)) is not None
 
     def fork(self, message: str, *, source: str) -> str:
         """A new conversation with copies of the branch up to `message`; returns its id."""
@@ -262,4 +296,15 @@ def index(db: Database, seq: object) -> None:
     db.write(
         "INSERT INTO message_fts (rowid, text) SELECT seq, text FROM message_text WHERE seq = ?",
         (int(str(seq)),),
+    )
+
+
+def unindex(db: Database, seq: int) -> None:
+    """The opposite, for one that is finished; a growing one was never findable."""
+    db.write(
+        """INSERT INTO message_fts (message_fts, rowid, text)
+            SELECT 'delete', message_text.seq, message_text.text
+            FROM message_text JOIN message USING (seq)
+            WHERE seq = ? AND status <> 'streaming'""",
+        (seq,),
     )

@@ -54,6 +54,7 @@ class Follower:
         self._activity = activity
         self._status = status
         self._on_full = on_full
+        self._begun: frozenset[str] = frozenset()
 
     async def follow(self, turn: "Turn") -> None:
         """Draw a turn until it is over. Cancelling stops the drawing, not the turn."""
@@ -78,6 +79,7 @@ class Follower:
                 self._write(event)
             case TurnFinished():
                 await self._finish(event.replies, "")
+                await self._withdraw(event.replies)
             case TurnFailed():
                 await self._finish(event.replies, sentences(event.error))
             case ContextFull():
@@ -90,9 +92,12 @@ class Follower:
                 self._tell(event)
 
     async def _start(self, event: TurnStarted) -> None:
+        self._begun = frozenset(reply.id for reply in event.replies)
         first = event.question or event.replies[0]
         reading = self._transcript.has_focus_within
         await self._transcript.keep_up_to(first.parent)
+        if (asked := self._transcript.view(first.parent or "")) is not None:
+            asked.say_notice("")  # what was said of an earlier try
         if event.question is not None:
             await self._transcript.add(event.question)
         view = await self._transcript.add(event.replies[0])
@@ -111,6 +116,20 @@ class Follower:
         else:
             self._state("tui.state_writing")
             view.feed(event.text)
+
+    async def _withdraw(self, replies: tuple[Message, ...]) -> None:
+        """Take a reply of which nothing was kept off the screen; its question says why."""
+        kept = {reply.id for reply in replies}
+        for view in self._transcript.streaming:
+            if view.message.id in kept or view.message.id not in self._begun:
+                continue
+            asked = self._transcript.view(view.message.parent or "")
+            reading = view.has_focus
+            await self._transcript.discard_from(view.message.id)
+            if asked is not None:
+                asked.say_notice(say("tui.stopped_early"))
+                if reading:
+                    asked.focus()
 
     async def _finish(self, replies: tuple[Message, ...], notice: str) -> None:
         for reply in replies:

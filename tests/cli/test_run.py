@@ -2,7 +2,9 @@
 
 import json
 import os
+import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 
 from llmchat.cli.main import main
 from tests.cli.program import LLMCHAT, run
+from tests.engine.conftest import workers_of
 
 pytestmark = pytest.mark.usefixtures("script")
 
@@ -206,6 +209,32 @@ def test_a_reader_that_leaves_ends_it_quietly_and_keeps_what_was_written(model: 
     reply = messages(chats()[0]["id"])[1]
     assert reply["generation"]["finish"] == "cancelled"
     assert text_of(reply)
+
+
+@pytest.mark.parametrize("flags", [[], ["--no-save"], ["--json"]], ids=["kept", "unsaved", "json"])
+def test_stopped_while_the_model_loads_only_the_question_is_kept(
+    model: str, script, home: Path, flags: list[str]
+):
+    script("load=300")
+    command = [LLMCHAT, "run", *flags, model, "precious words"]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as asking:
+        end = time.monotonic() + 60
+        while not workers_of(home):
+            assert time.monotonic() < end, "no worker was started"
+            time.sleep(0.01)
+        asking.send_signal(signal.SIGINT)
+        said, told = asking.communicate(timeout=60)
+    assert (asking.returncode, said) == (130, "")
+    assert "before the first word" in told
+    assert ("your question is kept" in told) == ("--no-save" not in flags)
+    kept = [text_of(message) for chat in chats() for message in messages(chat["id"])]
+    assert kept == ([] if "--no-save" in flags else ["precious words"])
 
 
 def test_a_full_disk_behind_stdout(model: str):

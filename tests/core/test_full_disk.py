@@ -94,6 +94,26 @@ async def test_a_disk_that_fills_up_in_the_middle_of_a_reply_costs_none_of_its_w
     assert kept.status == "complete"
 
 
+async def test_a_reply_stopped_before_its_first_word_is_gone_when_there_is_room(open_runtime):
+    rt = await open_runtime("load=300;n_ctx=1000000")
+    chat = await rt.chats.create()
+    turn = await rt.chats.send(chat.id, "precious")
+    await fill(rt)
+    await rt.chats.rename(chat.id, LONG)
+    assert rt.chats.unsaved == (chat.id,)
+    await rt.chats.cancel(turn.id)
+    assert await texts(rt, chat.id) == ["precious"]
+    await make_room(rt)
+    assert await rt.chats.changed()
+    assert rt.chats.unsaved == ()
+    again = await open_runtime("")
+    assert [(m.text, m.status) for m in await again.chats.branch(chat.id)] == [
+        ("precious", "complete")
+    ]
+    tree = await again._storage.call(again._storage.store.tree.all, chat.id, deleted=True)
+    assert len(tree) == 1
+
+
 async def test_what_others_did_meanwhile_stays(open_runtime):
     rt = await open_runtime("rate=0;n_ctx=1000000")
     chat = await rt.chats.create(title="as it was")

@@ -186,18 +186,93 @@ async def test_sending_by_hand_forgets_that_a_model_kept_dying(open_runtime):
     assert not engine.registry.keeps_dying(engine.name(model))
 
 
-async def test_cancelling_while_the_model_loads(open_runtime):
-    rt = await open_runtime("load=300")
-    chat = await rt.chats.create()
-    turn = await rt.chats.send(chat.id, "hi")
-    async with contextlib.aclosing(turn.events()) as events:
+async def wait_for_loading(turn):
+    """Returns once the model of a turn is being loaded."""
+    async with asyncio.timeout(60), contextlib.aclosing(turn.events()) as events:
         async for event in events:
             if isinstance(event, ModelLoading):
-                break
+                return
+
+
+async def stop_while_loading(rt, turn):
+    await wait_for_loading(turn)
     async with asyncio.timeout(60):
         await rt.chats.cancel(turn.id)
+    assert await turn.wait() == turn.replies == ()
+    assert (await kinds(turn))[-1].replies == ()
+
+
+async def spoken(rt, chat):
+    return [(message.role, message.text) for message in await rt.chats.branch(chat.id)]
+
+
+async def test_stopped_while_the_model_loads_the_question_is_all_that_stays(open_runtime):
+    rt = await open_runtime("load=300")
+    chat = await rt.chats.create()
+    turn = await rt.chats.send(chat.id, "precious")
+    await stop_while_loading(rt, turn)
+    assert await spoken(rt, chat) == [("user", "precious")]
+    assert (await rt.chats.get(chat.id)).title == "precious"
+    again = await open_runtime("rate=0;say=ok")
+    assert await spoken(again, chat) == [("user", "precious")]
+    (question,) = await again.chats.branch(chat.id)
+    await (await again.chats.regenerate(question.id)).wait()
+    (_, reply) = await again.chats.branch(chat.id)
+    assert (reply.text, reply.siblings) == ("ok", (reply.id,))
+
+
+async def test_quitting_while_the_model_loads_leaves_the_question_too(open_runtime):
+    rt = await open_runtime("load=300")
+    chat = await rt.chats.create()
+    turn = await rt.chats.send(chat.id, "precious")
+    await wait_for_loading(turn)
+    await rt.__aexit__(None, None, None)
+    assert await spoken(await open_runtime(), chat) == [("user", "precious")]
+
+
+async def test_other_versions_stopped_while_loading_leave_what_was_shown(open_runtime):
+    rt = await open_runtime("rate=0;say=first")
+    chat = await rt.chats.create()
+    (first,) = await (await rt.chats.send(chat.id, "one")).wait()
+    await (await rt.chats.regenerate(first.id)).wait()
+    await rt.chats.select(first.id)
+    await (await rt.chats.send(chat.id, "two")).wait()
+    shown = await rt.chats.branch(chat.id)
+    await rt.__aexit__(None, None, None)
+    rt = await open_runtime("load=300")
+    await stop_while_loading(rt, await rt.chats.regenerate(first.id, n=3))
+    assert await rt.chats.branch(chat.id) == shown
+    await stop_while_loading(rt, await rt.chats.continue_(first.id))
+    assert await rt.chats.branch(chat.id) == shown
+    await stop_while_loading(rt, await rt.chats.edit(shown[2].id, "two, edited"))
+    assert (await spoken(rt, chat))[2:] == [("user", "two, edited")]
+
+
+async def test_an_edited_reply_stopped_while_loading_keeps_the_words_of_the_edit(open_runtime):
+    rt = await open_runtime("rate=0;say=first")
+    chat = await rt.chats.create()
+    (first,) = await (await rt.chats.send(chat.id, "one")).wait()
+    await rt.__aexit__(None, None, None)
+    rt = await open_runtime("load=300")
+    turn = await rt.chats.edit(first.id, "by hand")
+    await wait_for_loading(turn)
+    await rt.chats.cancel(turn.id)
     (reply,) = await turn.wait()
-    assert (reply.status, reply.text) == ("complete", "")
+    assert (reply.text, reply.status) == ("by hand", "complete")
+    assert (await spoken(rt, chat))[-1] == ("assistant", "by hand")
+
+
+async def test_what_was_shown_before_may_be_gone_by_then(open_runtime):
+    rt = await open_runtime("rate=0;say=first")
+    chat = await rt.chats.create()
+    (first,) = await (await rt.chats.send(chat.id, "one")).wait()
+    await rt.__aexit__(None, None, None)
+    rt = await open_runtime("load=300")
+    turn = await rt.chats.regenerate(first.id)
+    await wait_for_loading(turn)
+    await rt.chats.delete_message(first.id)
+    await stop_while_loading(rt, turn)
+    assert await spoken(rt, chat) == [("user", "one")]
 
 
 async def test_a_failed_request_keeps_its_sentence_and_the_next_one_works(rt):

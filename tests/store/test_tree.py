@@ -1,6 +1,7 @@
 import stat
 
 import pytest
+from msgspec.structs import replace
 
 from llmchat.errors import NotFound
 from llmchat.paths import Places
@@ -206,3 +207,33 @@ def test_what_is_not_there(store):
         with pytest.raises(NotFound):
             call()
     assert store.db.one("SELECT count(*) FROM message") == (0,)
+
+
+def test_a_reply_that_was_only_begun_leaves_nothing(store):
+    chat = store.conversations.create()
+    asked, first = exchange(store, chat.id, None, "one", "two")
+    nothing = [Ending(message="", parts=(), status="complete", is_nothing=True)]
+    _, begun = store.writer.begin(chat.id, asked, n=2)
+    endings = [replace(nothing[0], message=reply) for reply in begun]
+    assert store.writer.finish(endings, first) == []
+    assert store.conversations.get(chat.id).active_leaf == first
+    assert [m.id for m in store.tree.all(chat.id, deleted=True)] == [asked, first]
+    _, (gone,) = store.writer.begin(chat.id, asked)
+    store.tree.delete(first)
+    assert store.writer.finish([replace(nothing[0], message=gone)], first) == []
+    assert store.conversations.get(chat.id).active_leaf == asked
+
+
+def test_a_begun_reply_that_others_follow_or_marked_stays(store):
+    chat = store.conversations.create()
+    asked, (followed,) = store.writer.begin(chat.id, None, question=words("one"))
+    store.writer.begin(chat.id, followed, question=words("below"))
+    _, (marked,) = store.writer.begin(chat.id, asked)
+    store.tree.delete(marked)
+    endings = [
+        Ending(message=reply, parts=(), status="complete", is_nothing=True)
+        for reply in (followed, marked)
+    ]
+    assert [reply.id for reply in store.writer.finish(endings)] == [followed, marked]
+    store.tree.undelete(marked)
+    assert store.tree.get(marked).status == "complete"

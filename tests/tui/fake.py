@@ -88,6 +88,12 @@ class FakeTurn:
         self.done = True
         await self.publish(TurnFinished(**self.tag, replies=self.replies))
 
+    async def withdraw(self, leaf: str | None) -> None:
+        """Stopped before the first word: the reply leaves nothing."""
+        self._chats.remove(self.reply, leaf)
+        self.replies, self.done = (), True
+        await self.publish(TurnFinished(**self.tag, replies=()))
+
     async def fail(self, error: LlmchatError) -> None:
         self._put(replace(self.reply, status="failed", error=error.sentence))
         self.done = True
@@ -120,6 +126,11 @@ class FakeChats:
 
     def put(self, message: Message) -> None:
         self.messages[message.id] = message
+
+    def remove(self, message: Message, leaf: str | None) -> None:
+        del self.messages[message.id]
+        conversation = self.conversations[message.conversation]
+        self.conversations[conversation.id] = replace(conversation, active_leaf=leaf)
 
     def _id(self, prefix: str) -> str:
         return f"{prefix}{len(self.messages) + len(self.conversations):04d}"
@@ -245,9 +256,9 @@ class FakeChats:
         return turn
 
     async def regenerate(self, message_id: str, n: int = 1) -> FakeTurn:
-        parent = self.messages[message_id].parent
-        assert parent is not None
-        return self._turn(None, self.messages[parent])
+        message = self.messages[message_id]
+        question = message if message.role == "user" else self.messages[message.parent or ""]
+        return self._turn(None, question)
 
     async def continue_(self, message_id: str) -> FakeTurn:
         return await self.regenerate(message_id)
@@ -283,6 +294,9 @@ class FakeChats:
 
     async def cancel(self, turn_id: str) -> None:
         turn = next(t for t in self.running if t.id == turn_id)
+        if not turn.reply.parts:
+            await turn.withdraw(turn.reply.parent)
+            return
         await turn.finish(replace(GENERATION, finish="cancelled"))
 
     async def resolved(self, id: str | None, once=UNSET) -> Any:

@@ -136,6 +136,31 @@ async def test_esc_stops_and_what_was_written_stays(make_app, runtime):
         assert chat.transcript.view(turn.reply.id).message.generation.finish == "cancelled"
 
 
+async def test_esc_while_the_model_loads_leaves_the_question_which_can_be_asked_again(
+    make_app, runtime
+):
+    async with make_app().run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        chat = pilot.app.chat
+        turn = await send(pilot, runtime, "go")
+        await turn.publish(ModelLoading(**turn.tag, model="m", fraction=0.5, stage="weights"))
+        await until(pilot, lambda: chat.activity.words)
+        await pilot.press("escape")
+        await until(pilot, lambda: chat.status.state == "Ready" and chat.turn is None)
+        assert [message.text for message in chat.transcript.messages] == ["go"]
+        view = chat.transcript.view(turn.question.id)
+        assert "before the first word" in str(view.query_one(".message--notice").render())
+        view.focus()
+        await pilot.press("r")
+        await until(pilot, lambda: len(runtime.chats.running) == 2)
+        again = runtime.chats.running[1]
+        await again.write("fine")
+        await again.finish()
+        await until(pilot, lambda: chat.turn is None)
+        assert [message.text for message in chat.transcript.messages] == ["go", "fine"]
+        await until(pilot, lambda: not view.has_class("-noticed"), "the notice to be out of date")
+
+
 async def test_a_dead_worker_is_a_sentence_and_sending_again_works(make_app, runtime):
     async with make_app().run_test(size=(120, 40)) as pilot:
         await ready(pilot)

@@ -81,6 +81,32 @@ async def test_esc_stops_midway_and_the_words_stay(open_app):
         assert reply.generation.finish == "cancelled"
 
 
+async def test_a_version_stopped_while_the_model_loads_gives_its_place_back(open_app):
+    async with open_app("rate=0;say=One.").run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        chat = pilot.app.chat
+        await say(pilot, "Hi")
+        await until(pilot, lambda: texts(chat) == ["Hi", "One."] and chat.turn is None)
+        first = newest(chat)
+    async with open_app("load=300").run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        chat = pilot.app.chat
+        await until(pilot, lambda: newest(chat) == first)
+        chat.transcript.focus_last()
+        await pilot.press("r")
+        await until(pilot, lambda: chat.status.state.startswith("Loading"))
+        await pilot.press("escape")
+        await until(pilot, lambda: chat.turn is None and texts(chat) == ["Hi", "One."])
+        await until(pilot, lambda: chat.transcript.view(first).has_focus)
+        assert chat.transcript.view(first).message.siblings == (first,)
+        await say(pilot, "precious")
+        await until(pilot, lambda: chat.status.state.startswith("Loading"))
+        await pilot.press("ctrl+q")
+    async with open_app("rate=0").run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        assert texts(pilot.app.chat) == ["Hi", "One.", "precious"]
+
+
 async def test_a_killed_worker_leaves_the_chat_alive_and_sending_again_works(open_app):
     async with open_app("rate=50;words=5000").run_test(size=(120, 40)) as pilot:
         await ready(pilot)

@@ -1,6 +1,7 @@
 """`llmchat run`: one answer on stdout, or the chat on that model."""
 
 import asyncio
+import signal
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
@@ -139,6 +140,9 @@ class Ask:
             reply = await follower.follow()
         for notice in runtime.news():  # of the store, which may have had no room for this
             note(notice)
+        if reply is None:  # stopped, by us
+            note(say("cli.stopped_early" if save else "cli.stopped_early_unsaved"))
+            return 128 + (follower.stopped_by or signal.SIGINT)
         self._say_after(reply)
         return self._code(reply, follower.stopped_by)
 

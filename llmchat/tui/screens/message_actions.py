@@ -76,11 +76,6 @@ class MessageActions(Opening):
 
     async def _regenerate(self, message: Message) -> None:
         rt = await self.runtime()
-        if message.role == "user":
-            following = [m for m in self.transcript.messages if m.parent == message.id]
-            if not following:
-                return
-            message = following[0]
         self.watch_turn(await rt.chats.regenerate(message.id))
 
     async def _continue(self, message: Message) -> None:

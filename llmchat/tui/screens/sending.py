@@ -98,9 +98,22 @@ class Sending(SettingsActions, Writing):
         rt = await self.runtime()
         if self.conversation is not None:
             self.conversation = await rt.chats.get(self.conversation.id)
+            await self._show_what_is_left(self.conversation.id)
         await self.refresh_around()
         if self.waiting:
             self.send_next()
+
+    async def _show_what_is_left(self, conversation: str) -> None:
+        """The version that was shown before, when nothing came of the one that replaced it."""
+        rt = await self.runtime()
+        branch = await rt.chats.branch(conversation)
+        shown = [message.id for message in self.transcript.messages]
+        if shown == [message.id for message in branch]:
+            return
+        reading = self.transcript.has_focus_within
+        await self.transcript.show(branch)
+        if reading:
+            self.transcript.focus_last()
 
     async def refresh_around(self) -> None:
         """The sidebar, the status line and the welcome, as they are now."""
