@@ -28,7 +28,8 @@ ENCODERS: Final = frozenset({
     "jina-bert-v3", "eurobert", "gemma-embedding", "t5encoder",
 })  # fmt: skip
 _RANK: Final = 4
-"""llama.cpp's pooling type of rerankers."""
+_VECTORS: Final = (1, 2, 3)
+"""llama.cpp's pooling types: of rerankers; of embedding models (mean, first token, last)."""
 
 
 class Description(Struct, frozen=True, kw_only=True):
@@ -121,14 +122,14 @@ def _capabilities(header: Header) -> tuple[Capability, ...]:
     template = header.text("tokenizer.chat_template")
     pooling = _own(header, "pooling_type")
     rerank = pooling == _RANK
-    embedding = not rerank and (architecture in ENCODERS or pooling > 0)
+    embedding = not rerank and (architecture in ENCODERS or pooling in _VECTORS)
     projector = architecture == "clip" or header.text("general.type") == "mmproj"
+    writes = not (embedding or rerank or projector)  # some keep the template of what they were
     found: dict[Capability, bool] = {
-        "chat": bool(template) and not (embedding or rerank or projector),
-        "thinking": any(
-            sign in template for sign in ("think>", "THINK]", "|>analysis", "THINKING")
-        ),
-        "tools": "tools" in template,
+        "chat": bool(template) and writes,
+        "thinking": writes
+        and any(sign in template for sign in ("think>", "THINK]", "|>analysis", "THINKING")),
+        "tools": writes and "tools" in template,
         "embedding": embedding,
         "rerank": rerank,
         "vision": projector and header.metadata.get("clip.has_vision_encoder") is not False,

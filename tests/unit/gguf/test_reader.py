@@ -121,6 +121,7 @@ def test_kv_of_a_hybrid_counts_layers_with_attention(write):
     [
         ({"general.architecture": "bert", "bert.pooling_type": 1}, "embedding"),
         ({"general.architecture": "qwen3", "qwen3.pooling_type": 4}, "rerank"),
+        ({"general.architecture": "qwen3", "qwen3.pooling_type": 3}, "embedding"),
         ({"general.architecture": "clip", "clip.has_vision_encoder": True}, "vision"),
         ({"general.architecture": "mamba"}, "recurrent"),
         ({"llama.expert_count": 8}, "experts"),
@@ -130,6 +131,20 @@ def test_kv_of_a_hybrid_counts_layers_with_attention(write):
 )
 def test_capabilities(write, changes, capability):
     assert capability in describe(read_header(write(gguf(changes)))).capabilities
+
+
+@pytest.mark.parametrize("pooling", [0, 2**32 - 1])
+def test_a_pooling_type_that_pools_nothing_is_a_chat_models(write, pooling):
+    template = {"tokenizer.chat_template": "{{ tools }}<think>"}
+    header = read_header(write(gguf({"llama.pooling_type": pooling, **template})))
+    assert describe(header).capabilities == ("chat", "thinking", "tools")
+
+
+@pytest.mark.parametrize(("pooling", "does"), [(3, "embedding"), (4, "rerank")])
+def test_the_chat_template_of_what_it_was_made_of_is_not_its_own(write, pooling, does):
+    template = {"tokenizer.chat_template": "{{ tools }}<think>"}
+    header = read_header(write(gguf({"llama.pooling_type": pooling, **template})))
+    assert describe(header).capabilities == (does,)
 
 
 BIG = 2**62
