@@ -3,7 +3,7 @@
 Owns `decide`, which measures, and the explanation of a placement in a sentence.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from llama_cpp import llama_cpp as lib
 from msgspec import Struct
@@ -33,6 +33,14 @@ from llmchat.engine.worker.shortage import shortage
 from llmchat.errors import EngineError
 from llmchat.text import say
 from llmchat.values import Wants
+
+Shape = Callable[[Pointer, ContextParams], ContextParams]
+"""What a model's context is made of, from what placement gave it: measured, then opened."""
+
+
+def as_placed(_model: Pointer, params: ContextParams) -> ContextParams:
+    """The shape of a model that writes."""
+    return params
 
 
 class Decision(Struct, frozen=True, kw_only=True):
@@ -88,7 +96,7 @@ def memory_kind(model: Pointer, swa_full: bool, *, cuts: bool = True) -> Kind:
     )
 
 
-def decide(paths: Sequence[str], wants: Wants, log: LogRing) -> Decision:
+def decide(paths: Sequence[str], wants: Wants, log: LogRing, shape: Shape = as_placed) -> Decision:
     """Place a model on this machine.
 
     Raises:
@@ -105,10 +113,13 @@ def decide(paths: Sequence[str], wants: Wants, log: LogRing) -> Decision:
         loras = lora_bytes(lora_headers(meter.model, wants.lora or ()), model)
         gpus = [item.device.name for item in chosen]
 
+        def context(choice: Try) -> ContextParams:
+            return shape(meter.model, context_params(choice, wants, model))
+
         def measure(choice: Try) -> dict[str, Sizes]:
             weights = model_params(choice, wants, chosen, found)
             try:
-                sizes = meter.measure(weights, context_params(choice, wants, model))
+                sizes = meter.measure(weights, context(choice))
             except EngineError as error:
                 if choice.cache_type == "f16":
                     raise
@@ -118,7 +129,8 @@ def decide(paths: Sequence[str], wants: Wants, log: LogRing) -> Decision:
         placed = place(usable, wants, model, measure)
         n_ctx = contexts(wants, model)[0]
         short = shortage(usable, wants, model, placed, n_ctx=n_ctx, measure=measure)
-    choice = placed.choice
+        choice = placed.choice
+        params = context(choice)
     return Decision(
         devices=listed,
         needs={name: size.total for name, size in placed.sizes.items()},
@@ -135,7 +147,7 @@ def decide(paths: Sequence[str], wants: Wants, log: LogRing) -> Decision:
             for kind in ("model", "context", "compute", *(["adapters"] if loras else []))
         },
         model=model_params(choice, wants, chosen, found),
-        context=context_params(choice, wants, model),
+        context=params,
         n_ctx=choice.n_ctx,
     )
 

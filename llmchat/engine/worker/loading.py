@@ -22,7 +22,7 @@ from llmchat.engine.worker import fit
 from llmchat.engine.worker.bounds import bounded
 from llmchat.engine.worker.capi import Context, Pointer
 from llmchat.engine.worker.devices import find_devices
-from llmchat.engine.worker.loader import ContextParams, Loaded, open_context, open_model
+from llmchat.engine.worker.loader import Loaded, open_context, open_model
 from llmchat.engine.worker.log import LogRing
 from llmchat.engine.worker.vocab import Vocab
 from llmchat.errors import EngineError, ModelFileError
@@ -54,13 +54,14 @@ def load(
     log: LogRing,
     audience: Audience,
     *,
-    prepare: Callable[[Pointer, fit.Decision], ContextParams],
-    finish: Callable[[Loaded, fit.Decision, ContextParams], T],
+    shape: fit.Shape = fit.as_placed,
+    prepare: Callable[[Pointer], None] = lambda _model: None,
+    finish: Callable[[Loaded, fit.Decision], T],
 ) -> T:
     """Load a model.
 
-    `prepare` gets the weights and says what context they need, `finish` makes what is returned of
-    all of it; what either raises undoes the load.
+    `shape` says what context they need, `prepare` gets the weights before it is made, `finish`
+    makes what is returned of all of it; what any raises undoes the load.
 
     Raises:
         EngineError: the header's or llama.cpp's reason, or that it was told to stop.
@@ -74,11 +75,12 @@ def load(
         values: dict[str, Any] = dict(error.values)
         raise EngineError(error.key, **values) from error
     paths = model.shards or (model.path,)
-    decision = _agreed(paths, wants, log, audience)
+    decision = _agreed(paths, wants, log, audience, shape)
     with ExitStack() as undo:
         pointer = open_model(paths, decision.model, log, _Throttle(audience))
         undo.callback(lib.llama_model_free, pointer)
-        params = prepare(pointer, decision)
+        prepare(pointer)
+        params = decision.context
         audience.tell("context")
         native = open_context(pointer, params, log)
         n_vocab = int(lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(pointer)))
@@ -87,19 +89,21 @@ def load(
         undo.callback(loaded.close)  # both, in their order
         audience.tell("warmup")
         loaded.warm_up()
-        finished = finish(loaded, decision, params)
+        finished = finish(loaded, decision)
         undo.pop_all()
     return finished
 
 
-def _agreed(paths: Sequence[str], wants: Wants, log: LogRing, audience: Audience) -> fit.Decision:
+def _agreed(
+    paths: Sequence[str], wants: Wants, log: LogRing, audience: Audience, shape: fit.Shape
+) -> fit.Decision:
     """A placement that whoever waits for it agrees to; planned anew after others made room.
 
     Raises:
         EngineError: nobody agreed, or it cannot fit at all.
     """
     while True:
-        decision = fit.decide(paths, wants, log)
+        decision = fit.decide(paths, wants, log, shape)
         verdict = audience.proceed(
             Plan(
                 devices=decision.devices,

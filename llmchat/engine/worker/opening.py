@@ -21,7 +21,7 @@ from llmchat.engine.worker.capi import Context, Pointer, model_description, mode
 from llmchat.engine.worker.chat.parse import ReplyParser
 from llmchat.engine.worker.chat.template import ChatTemplate, Segment
 from llmchat.engine.worker.fit import Decision
-from llmchat.engine.worker.loader import ContextParams, Loaded
+from llmchat.engine.worker.loader import Loaded
 from llmchat.engine.worker.loading import Audience, build, load
 from llmchat.engine.worker.log import LogRing
 from llmchat.engine.worker.memory import Kind, Parked, SequenceTable, budget
@@ -71,11 +71,11 @@ def open_everything(model: ModelFile, wants: Wants, log: LogRing, audience: Audi
     """
     adapters = Adapters()
 
-    def prepare(pointer: Pointer, decision: Decision) -> ContextParams:
+    def prepare(pointer: Pointer) -> None:
         adapters.load(pointer, wants.lora or (), wants.control_vectors or (), log)
-        return decision.context
 
-    def finish(loaded: Loaded, decision: Decision, params: ContextParams) -> Opened:
+    def finish(loaded: Loaded, decision: Decision) -> Opened:
+        params = decision.context
         template = _template(loaded.model, loaded.vocab)
         # Scans of the whole vocabulary: now, not in somebody's reply.
         _ = loaded.vocab.ends, loaded.vocab.control_texts

@@ -5,7 +5,7 @@ once, and that an unedited reply's own token ids are used verbatim. Refuses rend
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from msgspec import Struct
@@ -52,8 +52,7 @@ def _read_messages(prompt: Messages, vocab: Vocab, segments: Sequence[Segment]) 
         if kept is not None:
             tokens += kept
             continue
-        for segment in fuse(run, vocab.control_texts):
-            tokens += _follow(vocab, tokens, segment.text, special=segment.special)
+        tokens += read_segments(vocab, run, tokens)
     text = "".join(segment.text for segment in segments)
     return Read(text, _once(vocab, tokens), tuple(segments))
 
@@ -93,6 +92,17 @@ def _kept(segment: Segment, messages: Sequence[ChatMessage], vocab: Vocab) -> li
     # A reply that was cut off may end in half a character, which its text does not show.
     said = (vocab.text(tokens), vocab.text(tokens, whole=False))
     return tokens if segment.text in said else None
+
+
+def read_segments(
+    vocab: Vocab, segments: Iterable[Segment], before: Sequence[int] = ()
+) -> list[int]:
+    """Tokens of a rendered text that follows the tokens `before`: no content becomes a sign."""
+    tokens: list[int] = []
+    for segment in fuse(segments, vocab.control_texts):
+        special = segment.special
+        tokens += _follow(vocab, tokens or before, segment.text, special=special)
+    return tokens
 
 
 def _follow(vocab: Vocab, before: Sequence[int], text: str, *, special: bool) -> list[int]:

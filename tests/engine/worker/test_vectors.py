@@ -38,8 +38,8 @@ LETTERS = ("a cat sat.", "the dog?", "zebra", "q " * 20, "an ox. an ox. an ox.")
 class VectorDriver(Driver):
     """A driver whose model makes vectors."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, Wants(n_threads=1), backend=VectorBackend())
+    def __init__(self, path: Path, wants: Wants | None = None) -> None:
+        super().__init__(path, wants or Wants(n_threads=1), backend=VectorBackend())
 
     def asked(self, work) -> Asked:
         asked = Asked()

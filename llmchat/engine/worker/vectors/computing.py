@@ -1,4 +1,4 @@
-"""Many texts in one decode: sequences packed into a batch, vectors out.
+"""Many texts in one step: sequences packed into a batch, vectors out.
 
 Owns the jobs that run and whose texts share a step: each job in turn gives a text until the batch
 is full, so that ten thousand texts of one client do not stop the single one of another. Refuses
@@ -86,11 +86,11 @@ class Vectors:
             self._context.abort()
 
     def turn(self) -> None:
-        """One decode."""
+        """One step."""
         self.steps += 1
         for job in [job for job in self._jobs if job.cancelled]:
             self._drop(job, "cancelled", say("engine.cancelled"))
-        taken = self._fill()
+        taken, rows = self._choose()
         if not taken:
             return
         jobs = list({id(job): job for job in taken}.values())
@@ -98,9 +98,8 @@ class Vectors:
         self._alone = jobs[0] if len(jobs) == 1 else None
         if self._alone is not None and self._alone.cancelled:
             return
-        code = self._context.decode()
+        code = self._compute(rows)
         self._alone = None
-        self._context.synchronize()
         if code == OK:
             self._take(taken)
         for job in jobs:
@@ -113,26 +112,42 @@ class Vectors:
                 job.finish()
         self._context.clear_memory()
 
-    def _fill(self) -> list[Job]:
-        """Rows for the next batch; the job of each sequence, in order."""
-        batch = self._context.batch
-        batch.clear()
+    def _choose(self) -> tuple[list[Job], list[list[int]]]:
+        """Rows of the next step, and the job of each."""
         taken: list[Job] = []
+        rows: list[list[int]] = []
+        size = 0
         line = deque(self._jobs)
         while line and len(taken) < self._context.n_seq_max:
             job = line.popleft()
             row = job.rows[job.given]
-            if taken and batch.n + len(row) > self._packed:
+            size += len(row)
+            if taken and size > self._packed:
                 break
-            batch.add(row, 0, len(taken), output=True)
             job.given += 1
             taken.append(job)
+            rows.append(row)
             if job.given < len(job.rows):
                 line.append(job)
-        batch.output_all()
         if len(self._jobs) > 1:
             self._jobs.rotate(-1)  # who comes first when not all fit
-        return taken
+        return taken, rows
+
+    def _compute(self, rows: list[list[int]]) -> int:
+        """One decode; for a single row that is longer than a batch, as many as it takes."""
+        batch, code = self._context.batch, OK
+        for start in range(0, max(map(len, rows)), batch.n_rows):
+            if self._alone is not None and self._alone.cancelled:
+                return ABORTED
+            batch.clear()
+            for seq, row in enumerate(rows):
+                batch.add(row[start : start + batch.n_rows], start, seq, output=True)
+            batch.output_all()
+            code = self._context.decode()
+            self._context.synchronize()
+            if code != OK:
+                break
+        return code
 
     def _take(self, taken: list[Job]) -> None:
         for seq, job in enumerate(taken):

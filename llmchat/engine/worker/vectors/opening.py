@@ -1,7 +1,8 @@
 """Loading a model of vectors: placed like any other, with a context that pools.
 
-Owns the size of its batch. An encoder sees a whole text at once, so that a text must fit into one
-micro-batch: the context is both.
+Owns the size of its batch. What looks in both directions, or means over all tokens, sees a whole
+text at once: context, batch and micro-batch are the same. A causal model whose last token is the
+vector, or is scored, reads a long text in pieces.
 """
 
 from typing import Final
@@ -10,11 +11,14 @@ from llama_cpp import llama_cpp as lib
 from msgspec.structs import replace
 
 from llmchat.engine.protocol import Facts
-from llmchat.engine.worker.capi import Pointer, model_description, model_text
+from llmchat.engine.worker.capi import Context, Pointer, model_description, model_text
 from llmchat.engine.worker.fit import Decision
 from llmchat.engine.worker.loader import ContextParams, Loaded
 from llmchat.engine.worker.loading import Audience, build, load
 from llmchat.engine.worker.log import LogRing
+from llmchat.errors import EngineError, ModelFileError
+from llmchat.gguf import read_header
+from llmchat.gguf.describe import ENCODERS
 from llmchat.values import ModelFile, Wants
 
 LARGEST: Final = 2048
@@ -23,9 +27,13 @@ BATCH_CPU: Final = 512
 BATCH_GPU: Final = 2048
 """Tokens of a decode: short texts share one. Attention is computed over all of it, masked, so that
 on a CPU a larger one costs more than it saves."""
+BATCH_PIECES: Final = 512
+"""Of a model that reads in pieces, anywhere: llama.cpp gives logits of every row, needed or not
+(half a megabyte each with 150,000 tokens in the vocabulary, in two buffers)."""
 N_SEQ_MAX: Final = 64
-UNSPECIFIED, NONE, MEAN, RANK = -1, 0, 1, 4
+UNSPECIFIED, NONE, MEAN, LAST, RANK = -1, 0, 1, 3, 4
 """`enum llama_pooling_type`."""
+CLASSIFIERS: Final = frozenset({"cls.weight", "cls.output.weight"})
 
 
 class OpenedVectors:
@@ -44,25 +52,45 @@ def open_vectors(model: ModelFile, wants: Wants, log: LogRing, audience: Audienc
     """Load a model of vectors. Adapters are for models that write.
 
     Raises:
-        EngineError: the header's or llama.cpp's reason, or that it was told to stop.
+        EngineError: the header's or llama.cpp's reason, a reranker without its classifier, or
+            that it was told to stop.
     """
+    _check_classifier(model)
+    placing = replace(wants, lora=None, control_vectors=None, n_ctx=wants.n_ctx or LARGEST)
     return load(
-        model, replace(wants, lora=None, control_vectors=None), log, audience,
-        prepare=lambda pointer, decision: context_params(pointer, wants, decision.context),
-        finish=lambda *parts: _opened(model, wants, *parts),
+        model, placing, log, audience,
+        shape=lambda pointer, placed: context_params(pointer, wants, placed),
+        finish=lambda loaded, decision: _opened(model, wants, loaded, decision),
     )  # fmt: skip
 
 
+def _check_classifier(model: ModelFile) -> None:
+    """Without one, llama.cpp takes the first numbers of the last layer for scores.
+
+    Raises:
+        EngineError: it has none.
+    """
+    try:
+        header = read_header(model.path)
+    except ModelFileError:
+        return  # loading says why
+    ranks = header.number(f"{header.architecture}.pooling_type") == RANK
+    if ranks and header.shards == 1 and CLASSIFIERS.isdisjoint(t.name for t in header.tensors):
+        raise EngineError("engine.no_classifier", model=model.name)
+
+
 def context_params(model: Pointer, wants: Wants, placed: ContextParams) -> ContextParams:
-    """A context that pools, and takes the longest text in one piece."""
+    """A context that pools, for texts as long as was asked for."""
     trained = int(lib.llama_model_n_ctx_train(model)) or LARGEST
     longest = min(wants.n_ctx or LARGEST, trained)
-    rows = max(longest, BATCH_CPU)
+    cells = max(longest, BATCH_CPU)
     architecture = model_text(model, "general.architecture") or ""
     own = model_text(model, f"{architecture}.pooling_type")
+    # llama.cpp ends the process over a micro-batch that a model would have to see whole.
+    rows = min(wants.n_batch or BATCH_PIECES, cells) if _in_pieces(model, architecture) else cells
     return replace(
         placed,
-        n_ctx=rows,
+        n_ctx=cells,
         n_batch=rows,
         n_ubatch=rows,
         n_seq_max=N_SEQ_MAX,
@@ -71,10 +99,22 @@ def context_params(model: Pointer, wants: Wants, placed: ContextParams) -> Conte
     )
 
 
-def _opened(
-    model: ModelFile, wants: Wants, loaded: Loaded, decision: Decision, params: ContextParams
-) -> OpenedVectors:
-    pointer = loaded.model
+def _in_pieces(model: Pointer, architecture: str) -> bool:
+    """Whether a text may be read in pieces, as llama.cpp's server decides it (`can_split`)."""
+    pooling = model_text(model, f"{architecture}.pooling_type")
+    causal = model_text(model, f"{architecture}.attention.causal") != "false"
+    return causal and architecture not in ENCODERS and pooling in (str(LAST), str(RANK))
+
+
+def _longest(context: Context, params: ContextParams, trained: int) -> int:
+    """Tokens of a text at most."""
+    pieces = params.n_batch < params.n_ctx and bool(lib.llama_get_causal_attn(context.pointer))
+    most = params.n_ctx if pieces else params.n_batch
+    return min(most, trained or most)
+
+
+def _opened(model: ModelFile, wants: Wants, loaded: Loaded, decision: Decision) -> OpenedVectors:
+    pointer, params = loaded.model, decision.context
     ranks = int(lib.llama_pooling_type(loaded.context.pointer)) == RANK
     n_embd = int(lib.llama_model_n_embd(pointer))
     width = int(lib.llama_model_n_cls_out(pointer)) if ranks else _n_embd_out(pointer, n_embd)
@@ -84,7 +124,7 @@ def _opened(
         identity=model.identity,
         architecture=model_text(pointer, "general.architecture") or "",
         description=model_description(pointer),
-        n_ctx=min(params.n_ctx, trained or params.n_ctx),
+        n_ctx=_longest(loaded.context, params, trained),
         n_ctx_train=trained,
         pool=params.n_ctx,
         n_seq_max=params.n_seq_max,
