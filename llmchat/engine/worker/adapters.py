@@ -59,6 +59,8 @@ class Adapters:
         self._vectors: dict[str, npt.NDArray[np.float32]] = {}
         self._stamps: dict[str, str] = {}
         self._applied = NOTHING
+        self.loaded = False
+        """There is more than one mixture."""
 
     def load(
         self, model: Pointer, loras: Iterable[str], vectors: Iterable[str], log: LogRing
@@ -82,6 +84,7 @@ class Adapters:
         for path in vectors:
             self._vectors[path] = _read_vector(_header(path), path, width, layers)
             self._stamps[path] = _stamp(path)
+        self.loaded = bool(self._stamps)
 
     def mixture(self, loras: Sequence[Scaled], vectors: Sequence[Scaled]) -> Mixture:
         """What a request asks for.

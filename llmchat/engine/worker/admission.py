@@ -14,7 +14,8 @@ from llmchat.engine.worker import scheduler
 from llmchat.engine.worker.capi import Context
 from llmchat.engine.worker.memory import SequenceTable, Slot
 from llmchat.engine.worker.memory.checkpoints import marks
-from llmchat.engine.worker.reply import Parser, Reply, Task
+from llmchat.engine.worker.reply import Reply, Task
+from llmchat.engine.worker.reply_text import Parser
 from llmchat.engine.worker.sampling import Chain, merge, seed_of
 from llmchat.engine.worker.speculation import Drafter
 from llmchat.engine.worker.vocab import Vocab
@@ -162,6 +163,7 @@ class Admission:
     def put_back(self, reply: Reply) -> None:
         """Take a reply's sequence; it goes on when there is room again."""
         assert reply.slot is not None
+        reply.text.catch_up()
         self._leave_followers(reply)  # they were to share what is now dropped: read alone
         self.table.park(reply.slot)
         self.table.release(reply.slot)
@@ -193,6 +195,8 @@ class Admission:
 
     def fail(self, task: Task, code: str, message: str) -> None:
         """End a request with Failed; the others go on."""
+        for reply in task.replies:
+            reply.text.catch_up()
         task.emit(Failed(id=task.request.id, code=code, message=message))
         for reply in task.replies:
             if reply.finish is None:

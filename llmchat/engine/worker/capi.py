@@ -27,6 +27,13 @@ PARTIAL_ONLY: Final = 1
 """State flag: only what cannot be rebuilt from the full cache (sliding window, recurrent)."""
 
 
+_logits_address = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32)(
+    ("llama_get_logits_ith", lib._lib)
+)
+"""The binding's own makes a pointer object of each address and lets other threads in between; this
+gives the number, for every token."""
+
+
 class CApiError(Exception):
     """llama.cpp refused a call, or a guard refused it before llama.cpp would have aborted."""
 
@@ -34,7 +41,8 @@ class CApiError(Exception):
 class Batch:
     """Rows for one llama_decode: NumPy arrays that llama.cpp reads in place.
 
-    Filling 512 rows takes 2 us this way, 230 us through ctypes' own item access.
+    Filling 512 rows takes 2 us this way, 230 us through ctypes' own item access. Single items go
+    through memoryviews: they make no NumPy scalars.
     """
 
     def __init__(self, n_rows: int) -> None:
@@ -45,6 +53,8 @@ class Batch:
         self._seq = np.zeros(n_rows, np.int32)
         self._n_seq = np.ones(n_rows, np.int32)
         self._output = np.zeros(n_rows, np.int8)
+        self._token_at, self._pos_at = self._token.data, self._pos.data
+        self._seq_at, self._output_at = self._seq.data, self._output.data
         # seq_id[i] points at _seq[i]: one sequence a row is all a loop with seq_cp needs.
         starts = self._seq.ctypes.data + 4 * np.arange(n_rows, dtype=np.uintp)
         self._seq_pointers = starts.astype(np.uintp)
@@ -82,8 +92,8 @@ class Batch:
         if not start < end <= self.n_rows:
             raise CApiError(f"{count} rows for a batch with room for {self.room}")
         if count == 1:  # the path of every generated token: no temporary arrays
-            self._token[start], self._pos[start] = tokens[0], position
-            self._seq[start], self._output[start] = seq, output
+            self._token_at[start], self._pos_at[start] = tokens[0], position
+            self._seq_at[start], self._output_at[start] = seq, output
             self.n = end
             return start
         self._token[start:end] = tokens
@@ -100,7 +110,7 @@ class Batch:
 
     def has_output(self, row: int) -> bool:
         """Whether `row` may be sampled."""
-        return 0 <= row < self.n and bool(self._output[row])
+        return 0 <= row < self.n and self._output_at[row] != 0
 
     @property
     def struct(self) -> Pointer:
@@ -187,10 +197,9 @@ class Context:
 
     def logits(self, row: int) -> Floats:
         """A writable view of a row's logits, valid until the next decode. Shape (n_vocab,)."""
-        pointer = lib.llama_get_logits_ith(self.pointer, self.check_output(row))
-        if not pointer:
+        address = _logits_address(self.pointer, self.check_output(row))
+        if not address:
             raise CApiError(f"row {row} has no logits")
-        address = ctypes.addressof(pointer.contents)
         view = self._views.get(address)
         if view is None:  # the buffer moves only when more rows are asked for than ever before
             if len(self._views) > 2 * self.batch.n_rows:

@@ -99,7 +99,7 @@ class Chooser:
             self._admission.end(reply, "stop")
             return
         reply.tokens.append(token)
-        reply.say(self._visible(reply, token), infos)
+        reply.text.add(self._visible(reply, token), infos, reply.last)
         self._check_end(reply)
 
     def _choose(self, reply: Reply, row: int) -> tuple[int | None, tuple[TokenInfo, ...]]:
@@ -122,7 +122,7 @@ class Chooser:
 
     def _visible(self, reply: Reply, token: int) -> bytes:
         """A token's text; of control tokens only those that mean something to the parser."""
-        if token in self._hidden and not reply.parser.verbatim:
+        if token in self._hidden and not reply.text.verbatim:
             return b""
         return self._vocab.piece(token)
 
@@ -132,8 +132,9 @@ class Chooser:
         task.prompt_done = task.prompt_done or time.perf_counter()
         want = task.request.want_tokens or task.request.top_logprobs > 0
         for token in task.forced:
-            reply.say(self._visible(reply, token), (TokenInfo(token),) if want else ())
-        if reply.stream.stopped:
+            info = (TokenInfo(token),) if want else ()
+            reply.text.add(self._visible(reply, token), info, task.prompt_done)
+        if reply.text.stopped:
             self._admission.end(reply, "stop")
         elif task.request.max_tokens == 0:
             self._admission.end(reply, "length")
@@ -141,7 +142,7 @@ class Chooser:
 
     def _check_end(self, reply: Reply) -> None:
         limit = reply.task.request.max_tokens
-        if reply.stream.stopped or (reply.rule is not None and reply.rule.complete):
+        if reply.text.stopped or (reply.rule is not None and reply.rule.complete):
             self._admission.end(reply, "stop")
         elif limit is not None and reply.written >= limit:
             self._admission.end(reply, "length")

@@ -6,6 +6,8 @@ comes out of it (`choosing.py`).
 """
 
 import time
+from collections.abc import Callable
+from typing import Literal
 
 from llmchat.engine.worker import scheduler
 from llmchat.engine.worker.adapters import NOTHING, Adapters
@@ -16,6 +18,9 @@ from llmchat.engine.worker.reply import Part, Reply, Task
 from llmchat.engine.worker.speculation import Costs
 from llmchat.engine.worker.threads import ThreadGovernor
 from llmchat.text import say
+
+Kind = Literal["reads", "guesses", "generates"]
+"""What a step is: some of it prompts, or tokens that are guessed, or one token for each reply."""
 
 
 class Generation:
@@ -39,6 +44,8 @@ class Generation:
         self._adapters = adapters
         self._sizer = scheduler.ChunkSizer(context.batch.n_rows)
         self._governor = ThreadGovernor(n_threads)
+        self._cpu: Callable[[], float] = time.process_time if n_threads > 1 else float
+        """Seconds of this process; nobody asks where one thread is all there is."""
         self._n_threads = n_threads
         self._costs = Costs()
         self._mixture = NOTHING
@@ -86,7 +93,7 @@ class Generation:
 
     def _alike(self, ready: list[Reply]) -> list[Reply]:
         """Those of one mixture of adapters, which holds for a whole decode: each in its turn."""
-        if all(reply.task.mixture is self._mixture for reply in ready):
+        if not self._adapters.loaded or all(reply.task.mixture is self._mixture for reply in ready):
             return ready
         mixtures = list(dict.fromkeys(reply.task.mixture for reply in ready))
         place = mixtures.index(self._mixture) + 1 if self._mixture in mixtures else 0
@@ -96,11 +103,35 @@ class Generation:
 
     def _step(self, ready: list[Reply]) -> None:
         generating = [reply for reply in ready if reply.generating]
-        reading = [reply for reply in ready if not reply.generating]
         batch = self.context.batch
-        chunk = self._sizer.rows(alone=not generating)
-        shares = scheduler.plan(generating, reading, batch.n_rows, chunk)
         batch.clear()
+        if len(generating) < len(ready):
+            self._decode(self._read_some(ready, generating), "reads")
+        elif any(reply.drafter for reply in ready) or len(ready) > batch.n_rows:
+            shares = scheduler.plan(generating, [], batch.n_rows, 0)
+            self._decode(self._in_shares(shares, guess=True), "guesses")
+        else:
+            self._decode([self._next_row(reply) for reply in ready], "generates")
+
+    def _next_row(self, reply: Reply) -> Part:
+        """One token of a reply that generates: nearly every step is made of these only."""
+        slot = reply.slot
+        assert slot is not None
+        position = len(slot.tokens)
+        row = self.context.batch.add(reply.tokens[position:], position, slot.seq, output=True)
+        return Part(reply, 1, row, [])
+
+    def _read_some(self, ready: list[Reply], generating: list[Reply]) -> list[Part]:
+        """Rows for those who generate, and a chunk of prompts."""
+        for reply in generating:
+            reply.text.catch_up()  # the step will take its time
+        reading = [reply for reply in ready if not reply.generating]
+        chunk = self._sizer.rows(alone=not generating)
+        n_rows = self.context.batch.n_rows
+        return self._in_shares(scheduler.plan(generating, reading, n_rows, chunk), guess=False)
+
+    def _in_shares(self, shares: list[scheduler.Share], *, guess: bool) -> list[Part]:
+        batch = self.context.batch
         parts: list[Part] = []
         for share in shares:
             reply = share.who
@@ -110,13 +141,11 @@ class Generation:
             tokens = reply.to_compute(start, share.rows)
             last = start + len(tokens) == len(reply.tokens)
             row = batch.add(tokens, start, reply.slot.seq, output=last)
-            guess = []
-            if reply.drafter is not None and not reading:
-                guess = self._guess(reply, len(shares))
-                for place, token in enumerate(guess, start + 1):
-                    batch.add([token], place, reply.slot.seq, output=True)
-            parts.append(Part(reply, len(tokens), row, guess))
-        self._decode(parts, only_generating=not reading)
+            guesses = self._guess(reply, len(shares)) if guess and reply.drafter else []
+            for place, token in enumerate(guesses, start + 1):
+                batch.add([token], place, reply.slot.seq, output=True)
+            parts.append(Part(reply, len(tokens), row, guesses))
+        return parts
 
     def _guess(self, reply: Reply, replies: int) -> list[int]:
         """Tokens that may follow, to be computed in the same decode."""
@@ -135,42 +164,45 @@ class Generation:
             self._costs.forgive()
         return guess[:count]
 
-    def _decode(self, parts: list[Part], *, only_generating: bool) -> None:
+    def _decode(self, parts: list[Part], kind: Kind) -> None:
         first = parts[0].reply.task
         self.context.abort(False)
-        self._alone = first if all(part.reply.task is first for part in parts) else None
+        self._alone = (
+            first if len(parts) == 1 or all(part.reply.task is first for part in parts) else None
+        )
         if first.cancelled and self._alone is not None:
             # It was cancelled before the flag could reach llama.cpp.
             self._alone = None
             return
-        started, cpu = time.perf_counter(), time.process_time()
+        started, cpu = time.perf_counter(), self._cpu()
         code = self.context.decode()
         if code == OK:
             self.context.synchronize()
-        self._alone = None
-        if code == OK:
-            spent = time.perf_counter() - started, time.process_time() - cpu
-            self._measure(parts, *spent, only_generating=only_generating)
+            self._alone = None
+            self._measure(parts, kind, started, self._cpu() - cpu)
             self._chooser.take(parts)
-        elif code == NO_SLOT:
+            return
+        self._alone = None
+        if code == NO_SLOT:
             self._make_room([part.reply for part in parts])
         else:
             self._after_break([part.reply for part in parts], code)
 
-    def _measure(
-        self, parts: list[Part], seconds: float, cpu: float, *, only_generating: bool
-    ) -> None:
-        if not only_generating:
+    def _measure(self, parts: list[Part], kind: Kind, started: float, cpu: float) -> None:
+        now = time.perf_counter()
+        seconds = now - started
+        if kind == "reads":
             self._sizer.observe(sum(part.read for part in parts), seconds)
             return
-        guessed = sum(len(part.guess) for part in parts)
-        self._costs.observe(len(parts), guessed, seconds)
-        if guessed:  # a step of another size says nothing about a busy neighbour
-            return
+        if kind == "guesses":
+            guessed = sum(len(part.guess) for part in parts)
+            self._costs.observe(len(parts), guessed, seconds)
+            if guessed:  # a step of another size says nothing about a busy neighbour
+                return
         if len(parts) != self._rows_before:
             self._rows_before = len(parts)
             self._governor.forget()
-        n_threads = self._governor.observe(seconds, cpu, time.monotonic())
+        n_threads = self._governor.observe(seconds, cpu, now)
         if n_threads != self._n_threads:
             self._n_threads = n_threads
             self.context.set_threads(n_threads, n_threads)

@@ -26,7 +26,7 @@ from llmchat.engine.worker.loading import Audience, build, load
 from llmchat.engine.worker.log import LogRing
 from llmchat.engine.worker.memory import Kind, Parked, SequenceTable, budget
 from llmchat.engine.worker.ram import free_ram
-from llmchat.engine.worker.reply import Parser, PlainParser
+from llmchat.engine.worker.reply_text import Parser, PlainParser
 from llmchat.engine.worker.sampling import model_sampling
 from llmchat.engine.worker.vocab import Vocab
 from llmchat.values import ModelFile, Wants

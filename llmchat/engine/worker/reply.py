@@ -1,63 +1,27 @@
 """One request and its replies while they run.
 
-Owns what belongs to a choice: its tokens, its sequence, its chain, its text on the way out, and
-when it is over. Refuses the loop and llama.cpp's memory.
+Owns what belongs to a choice: its tokens, its sequence, its chain, its text, and when it is over.
+Refuses the loop and llama.cpp's memory.
 """
 
 import hashlib
 import time
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from llmchat.engine.backend import Emit
-from llmchat.engine.protocol import Delta, DeltaKind, Finished, Generate, TokenInfo
+from llmchat.engine.protocol import Finished, Generate
 from llmchat.engine.worker.adapters import NOTHING
 from llmchat.engine.worker.constraint.rule import Rule
 from llmchat.engine.worker.memory import Slot
 from llmchat.engine.worker.prompts import Read
+from llmchat.engine.worker.reply_text import Parser, ReplyText
 from llmchat.engine.worker.sampling import Chain
 from llmchat.engine.worker.speculation import Drafter
-from llmchat.engine.worker.vocab import TextStream, Vocab
+from llmchat.engine.worker.vocab import Vocab
 from llmchat.values import FinishReason, Timings, ToolCall, Usage
-
-
-class Parser(Protocol):
-    """Sorts a reply's text into text, thinking and tool calls; `chat.parse.ReplyParser` is one."""
-
-    def feed(self, text: str) -> Sequence[tuple[DeltaKind, str]]:
-        """(kind, text) of what is certain now."""
-        ...
-
-    def end(self) -> Sequence[tuple[DeltaKind, str]]:
-        """What was held back."""
-        ...
-
-    @property
-    def tool_calls(self) -> tuple[ToolCall, ...]:
-        """The calls that were complete."""
-        ...
-
-    @property
-    def verbatim(self) -> bool:
-        """Control tokens, too, are part of what comes now: it is inside a call."""
-        ...
-
-
-class PlainParser:
-    """Everything is text: raw prompts, and models without a template."""
-
-    tool_calls: tuple[ToolCall, ...] = ()
-    verbatim = False
-
-    def feed(self, text: str) -> Sequence[tuple[DeltaKind, str]]:
-        """The text itself."""
-        return (("text", text),) if text else ()
-
-    def end(self) -> Sequence[tuple[DeltaKind, str]]:
-        """Nothing is held back."""
-        return ()
 
 
 class Task:
@@ -137,11 +101,10 @@ class Reply:
         self.choice = choice
         self.slot: Slot | None = slot
         self.chain = chain
-        self.parser = parser
         self.rule: Rule | None = None
         self.tokens = task.prompt
         self.n_prompt = len(self.tokens)
-        self.stream = TextStream(task.stop)
+        self.text = ReplyText(task.request.id, choice, task.emit, parser, task.stop)
         self.first = 0.0
         self.last = 0.0
         self.finish: FinishReason | None = None
@@ -183,28 +146,13 @@ class Reply:
         """Tokens chosen so far."""
         return len(self.tokens) - self.n_prompt
 
-    def say(self, piece: bytes, info: tuple[TokenInfo, ...] = ()) -> None:
-        """Pass a token's bytes through stop strings and the parser to the client."""
-        self._send(self.parser.feed(self.stream.feed(piece)), info)
-
-    def _send(self, parts: Sequence[tuple[DeltaKind, str]], info: tuple[TokenInfo, ...]) -> None:
-        task = self.task
-        number = task.request.id
-        for kind, text in parts:
-            if text or info:
-                task.emit(Delta(id=number, choice=self.choice, kind=kind, text=text, tokens=info))
-                info = ()
-        if info:  # a token whose character is not whole yet
-            task.emit(Delta(id=number, choice=self.choice, tokens=info))
-
     def end(self, reason: FinishReason, vocab: Vocab) -> None:
         """Send what was held back, and Finished."""
         # Half a character is not text: its tokens are kept, a sign for it is not written.
-        self._send(self.parser.feed(self.stream.end(whole=reason == "stop")), ())
-        self._send(self.parser.end(), ())
-        calls = _with_ids(self.parser.tool_calls, f"{self.task.read.digest}{self.chain.seed}")
+        self.text.end(whole=reason == "stop")
+        calls = _with_ids(self.text.tool_calls, f"{self.task.read.digest}{self.chain.seed}")
         self.finish = "tool_calls" if calls and reason == "stop" else reason
-        cut = self.stream.stopped  # the text ends before the tokens do
+        cut = self.text.stopped  # the text ends before the tokens do
         start = self.n_prompt - len(self.task.forced)
         self.task.emit(
             Finished(

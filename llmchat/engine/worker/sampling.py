@@ -175,7 +175,8 @@ class Chain:
         biases = {**(sampling.logit_bias or {}), **dict.fromkeys(banned, -math.inf)}
         biases.update(dict.fromkeys(_suppressed(vocab), -math.inf))
         # Nothing to weigh: the largest logit of the row, without building 49k candidates.
-        self.dead = np.array([t for t, b in biases.items() if b == -math.inf], np.int64)
+        self._dead = [token for token, bias in biases.items() if bias == -math.inf]
+        self.dead = np.array(self._dead, np.int64)
         self.plain = bool(
             sampling.temperature is not None
             and sampling.temperature <= 0
@@ -207,8 +208,8 @@ class Chain:
         """Choose the next token from a row's logits, and remember it."""
         if self.plain:
             logits = context.logits(row)
-            if self.dead.size:
-                logits[self.dead] = -np.inf
+            for token in self._dead:  # a few: cheaper one by one than as an index
+                logits[token] = -math.inf
             return int(logits.argmax())
         return int(
             lib.llama_sampler_sample(self.pointer, context.pointer, context.check_output(row))
