@@ -21,12 +21,12 @@ from llmchat.engine.placing import (
 )
 from llmchat.engine.protocol import Device, Placement
 from llmchat.engine.worker import devices as machine
+from llmchat.engine.worker.adapter_sizes import lora_bytes, vector_bytes, with_adapters
 from llmchat.engine.worker.adapters import lora_headers
 from llmchat.engine.worker.capi import Pointer
 from llmchat.engine.worker.cores import physical_cores
 from llmchat.engine.worker.loader import ContextParams, ModelParams
 from llmchat.engine.worker.log import LogRing
-from llmchat.engine.worker.lora_sizes import lora_bytes, with_loras
 from llmchat.engine.worker.measure import Meter
 from llmchat.engine.worker.memory import Kind
 from llmchat.engine.worker.shortage import shortage
@@ -110,7 +110,9 @@ def decide(paths: Sequence[str], wants: Wants, log: LogRing, shape: Shape = as_p
     ]
     with Meter(paths, log) as meter:
         model = _model(meter.model, wants)
-        loras = lora_bytes(lora_headers(meter.model, wants.lora or ()), model)
+        beside = lora_bytes(lora_headers(meter.model, wants.lora or ()), model)
+        n_embd = int(lib.llama_model_n_embd(meter.model))
+        beside += vector_bytes(len(set(wants.control_vectors or ())), n_embd, model)
         gpus = [item.device.name for item in chosen]
 
         def context(choice: Try) -> ContextParams:
@@ -124,7 +126,7 @@ def decide(paths: Sequence[str], wants: Wants, log: LogRing, shape: Shape = as_p
                 if choice.cache_type == "f16":
                     raise
                 raise Impossible from error
-            return with_loras(sizes, loras, choice, model, gpus) if loras else sizes
+            return with_adapters(sizes, beside, choice, model, gpus) if beside else sizes
 
         placed = place(usable, wants, model, measure)
         n_ctx = contexts(wants, model)[0]
@@ -144,7 +146,7 @@ def decide(paths: Sequence[str], wants: Wants, log: LogRing, shape: Shape = as_p
         ),
         memory={
             kind: sum(getattr(size, kind) for size in placed.sizes.values())
-            for kind in ("model", "context", "compute", *(["adapters"] if loras else []))
+            for kind in ("model", "context", "compute", *(["adapters"] if beside else []))
         },
         model=model_params(choice, wants, chosen, found),
         context=params,

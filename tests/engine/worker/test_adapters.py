@@ -211,9 +211,11 @@ def test_an_adapter_that_would_end_llama_cpp_is_refused(files: Path, alpha, kind
 
 def test_an_adapter_counts_in_the_plan_as_what_it_takes(files: Path):
     wants = Wants(n_ctx=512, n_threads=1)
-    lora = str(files / "lora.gguf")
+    lora, vector = str(files / "lora.gguf"), str(files / "vector.gguf")
+    with_lora = msgspec.structs.replace(wants, lora=(lora,))
+    with_both = msgspec.structs.replace(with_lora, control_vectors=(vector, vector))
     found = []
-    for each in (wants, msgspec.structs.replace(wants, lora=(lora,))):
+    for each in (wants, with_lora, with_both):
         driver = Driver(files / "base.gguf", each)
         driver.close()
         assert driver.plan is not None
@@ -222,6 +224,9 @@ def test_an_adapter_counts_in_the_plan_as_what_it_takes(files: Path):
     numbers = sum(a.size + b.size for a, b in map(tiny.pair, tiny.CHANGED))
     assert found[1][0] - found[0][0] == 4 * numbers
     assert found[1][1] == found[0][1] | {"adapters": 4 * numbers}
+    row = 4 * tiny.WIDTH * (tiny.LAYERS - 1)  # in the context, and as it was read
+    assert found[2][0] - found[1][0] == 2 * row
+    assert found[2][1] == found[0][1] | {"adapters": 4 * numbers + 2 * row}
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from llmchat.engine.placing import (
     place,
 )
 from llmchat.engine.protocol import Device
+from llmchat.engine.worker.adapter_sizes import lora_bytes, vector_bytes, with_adapters
 from llmchat.engine.worker.fit import explain
-from llmchat.engine.worker.lora_sizes import lora_bytes, with_loras
 from llmchat.gguf import Header, Tensor
 from llmchat.gguf.types import TensorType
 from llmchat.values import Wants
@@ -199,7 +199,7 @@ def test_adapters_lie_beside_the_weights_that_they_change():
 
     def lie(gpus: tuple[str, ...] = ("CUDA0",), **change: int) -> dict[str, int]:
         sizes = {"CPU": Sizes(1)} | {name: Sizes(2 + number) for number, name in enumerate(gpus)}
-        found = with_loras(sizes, loras, replace(choice, **change), model, gpus)
+        found = with_adapters(sizes, loras, replace(choice, **change), model, gpus)
         assert {name: size.model for name, size in found.items()} == {
             name: size.model for name, size in sizes.items()
         }
@@ -220,10 +220,51 @@ def test_a_large_adapter_takes_layers_off_the_gpu():
     loras = lora_bytes([lora(blk__0__attn_q__weight__lora_a=GIB)], LLAMA_8B)
 
     def measure(choice: Try) -> dict[str, Sizes]:
-        return with_loras(plain(choice), loras, choice, LLAMA_8B, ["CUDA0"])
+        return with_adapters(plain(choice), loras, choice, LLAMA_8B, ["CUDA0"])
 
     without = place(devices, Wants(n_ctx=2048), LLAMA_8B, plain)
     placed = place(devices, Wants(n_ctx=2048), LLAMA_8B, measure)
     assert without.choice.n_gpu_layers == 33
     assert placed.choice.n_gpu_layers == 32  # its one layer computes where it lies
     assert placed.sizes["CPU"].allocated > GIB
+
+
+def test_control_vectors_are_a_row_beside_every_layer_but_the_first():
+    row = 4 * 4096
+    choice = Try(n_gpu_layers=33, n_cpu_moe=0, n_ctx=8192, pool=1)
+
+    def lie(files: int, n_gpu_layers: int, gpus: tuple[str, ...] = ("CUDA0",)) -> dict[str, int]:
+        sizes = {"CPU": Sizes(1)} | {name: Sizes(1) for name in gpus}
+        vectors = vector_bytes(files, 4096, LLAMA_8B)
+        at = replace(choice, n_gpu_layers=n_gpu_layers)
+        found = with_adapters(sizes, vectors, at, LLAMA_8B, gpus)
+        return {name: size.adapters for name, size in found.items()}
+
+    # 31 rows where their layers are, whatever the number of files, and 31 in RAM for each file.
+    assert lie(1, 33) == {"CPU": 31 * row, "CUDA0": 31 * row}
+    assert lie(3, 33) == {"CPU": 93 * row, "CUDA0": 31 * row}
+    assert lie(1, 11) == {"CPU": 52 * row, "CUDA0": 10 * row}
+    assert lie(1, 32) == lie(1, 33), "the first layer has none"
+    assert lie(1, 1) == {"CPU": 62 * row, "CUDA0": 0}
+    assert lie(1, 0, ()) == {"CPU": 62 * row}
+    assert lie(1, 33, ("CUDA0", "CUDA1"))["CUDA1"] == 31 * row / 2
+    assert not vector_bytes(0, 4096, LLAMA_8B)
+
+
+def test_control_vectors_count_against_a_card_that_is_just_full():
+    devices = MACHINES["8"]
+    plain = sized(4.7, devices)
+    wants = Wants(n_ctx=2048, cache_type_k="f16")
+    whole = plain(Try(n_gpu_layers=33, n_cpu_moe=0, n_ctx=2048, pool=1))["CUDA0"].total
+    rows = 4 * 4096 * 31
+    vectors = vector_bytes(1, 4096, LLAMA_8B)
+
+    def measure(choice: Try) -> dict[str, Sizes]:
+        return with_adapters(plain(choice), vectors, choice, LLAMA_8B, ["CUDA0"])
+
+    def layers(free: int) -> int:
+        card = replace(devices[0], free=free + MARGIN)
+        return place([card, CPU], wants, LLAMA_8B, measure).choice.n_gpu_layers
+
+    assert layers(whole + rows) == 33
+    assert layers(whole + rows - 1) < 33

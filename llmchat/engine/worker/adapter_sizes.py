@@ -1,8 +1,7 @@
-"""What LoRA files take, on which device: each tensor lies beside the weights that it changes.
+"""What LoRA files and control vectors take, on which device: what changes a layer lies beside it.
 
 As llama.cpp places them (src/llama-adapter.cpp): in memory of their own, on the device of the
-layer, in the type that the file has. Control vectors (one row a layer) are not counted. Refuses
-whether a file may be loaded (`adapters.py`).
+layer; a LoRA in the type that the file has. Refuses whether a file may be loaded (`adapters.py`).
 """
 
 import re
@@ -39,9 +38,23 @@ def lora_bytes(headers: Iterable[Header], model: Model) -> Counter[Place]:
     return found
 
 
-def with_loras(
+def vector_bytes(files: int, n_embd: int, model: Model) -> Counter[Place]:
+    """Bytes of so many control vectors by place.
+
+    The context has one row for every layer but the first, into which the mixture of all files
+    goes; each file's own rows wait in RAM.
+    """
+    if not files:
+        return Counter()
+    row, layers = 4 * n_embd, range(1, model.n_layers - 1)
+    found: Counter[Place] = Counter({(layer, False): row for layer in layers})
+    found[_INPUT, False] = files * row * max(1, len(layers))
+    return found
+
+
+def with_adapters(
     sizes: Mapping[str, Sizes],
-    loras: Counter[Place],
+    adapters: Counter[Place],
     choice: Try,
     model: Model,
     gpus: Sequence[str],
@@ -54,14 +67,14 @@ def with_loras(
     first = model.n_layers - choice.n_gpu_layers
     on_gpu = sum(
         size
-        for (layer, experts), size in loras.items()
+        for (layer, experts), size in adapters.items()
         if layer >= max(0, first) and not (experts and layer < choice.n_cpu_moe)
     )
     weights = {name: sizes[name].model for name in gpus if name in sizes}
     total = sum(weights.values())
     on_gpu = on_gpu if total else 0
     shares = {name: -(-on_gpu * own // total) for name, own in weights.items() if total}
-    shares["CPU"] = loras.total() - on_gpu
+    shares["CPU"] = adapters.total() - on_gpu
     return {
         name: replace(sizes.get(name, Sizes()), adapters=shares.get(name, 0))
         for name in (*sizes, *(name for name in shares if name not in sizes))
