@@ -76,7 +76,7 @@ def _check_classifier(model: ModelFile) -> None:
         return  # loading says why
     ranks = header.number(f"{header.architecture}.pooling_type") == RANK
     if ranks and header.shards == 1 and CLASSIFIERS.isdisjoint(t.name for t in header.tensors):
-        raise EngineError("engine.no_classifier", model=model.name)
+        raise EngineError("engine.no_classifier")
 
 
 def context_params(model: Pointer, wants: Wants, placed: ContextParams) -> ContextParams:
