@@ -37,7 +37,7 @@ def generate(prompt=None, **fields) -> Generate:
 def test_streams_text_and_ends_with_everything_about_it(worker: Driver):
     asked = worker.ask(generate(max_tokens=12)).wait()
     deltas = [event for event in asked.events if isinstance(event, Delta)]
-    assert len(deltas) >= 10
+    assert 1 < len(deltas) <= 12  # the first token at once, others with those that come soon
     done = asked.finished()
     assert done.reason == "length"
     assert done.usage.completion_tokens == len(done.tokens) == 12
