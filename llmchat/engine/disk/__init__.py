@@ -8,6 +8,7 @@ Refuses llama.cpp, settings, and the choice of what is worth saving (`engine/wor
 from llmchat.engine.disk.entry import Found, Meta, Snapshot
 from llmchat.engine.disk.folder import Folder, Kept
 from llmchat.engine.disk.keys import BLOCK, Circumstances
+from llmchat.engine.disk.reader import Reader
 from llmchat.engine.disk.shelf import Candidate, Shelf
 from llmchat.engine.disk.writer import Writer
 
@@ -19,6 +20,7 @@ __all__ = [
     "Found",
     "Kept",
     "Meta",
+    "Reader",
     "Shelf",
     "Snapshot",
     "Writer",

@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import stat
+from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -138,8 +139,12 @@ def read_meta(folder: Path, name: str) -> Meta:
         return decode_meta(name, file.read(_META_MOST))
 
 
-def read_state(folder: Path, meta: Meta) -> Found:
+def read_state(
+    folder: Path, meta: Meta, stopped: Callable[[], bool] = lambda: False
+) -> Found | None:
     """An entry's tokens and states, checked: size and sha256 of every byte that is returned.
+
+    None: `stopped`, which is asked every few MiB, said that nobody wants it any more.
 
     Raises:
         Damaged: it is not what was written.
@@ -155,6 +160,8 @@ def read_state(folder: Path, meta: Meta) -> Found:
         if os.fstat(file.fileno()).st_size != meta.size:
             raise Damaged("the state file has another size")
         while done < meta.size:
+            if stopped():
+                return None
             count = file.readinto(view[done : done + _CHUNK])
             if not count:
                 raise Damaged("the state file ends early")

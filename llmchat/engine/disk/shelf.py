@@ -75,12 +75,17 @@ class Shelf:
             return False
         return name_of(self._circumstances, tokens[: meta.n_tokens]) == meta.name
 
-    def read(self, candidate: Candidate) -> Found | None:
-        """A candidate's state. None: it is gone, or it was wrong and is forgotten."""
+    def read(
+        self, candidate: Candidate, stopped: Callable[[], bool] = lambda: False
+    ) -> Found | None:
+        """A candidate's state; for any thread, as it takes seconds for each few GiB.
+
+        None: it is gone, it was wrong and is forgotten, or `stopped` said so.
+        """
         meta = candidate.meta
         try:
-            found = entry.read_state(self.folder.path, meta)
-            if name_of(self._circumstances, found.tokens) != meta.name:
+            found = entry.read_state(self.folder.path, meta, stopped)
+            if found is not None and name_of(self._circumstances, found.tokens) != meta.name:
                 raise Damaged("other tokens than its name says")
         except (FileNotFoundError, MemoryError):
             return None

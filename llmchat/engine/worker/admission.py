@@ -12,6 +12,7 @@ from typing import Final
 from llmchat.engine.protocol import Failed, PromptProgress, Queued
 from llmchat.engine.worker import scheduler
 from llmchat.engine.worker.capi import Context
+from llmchat.engine.worker.fetching import Fetching
 from llmchat.engine.worker.memory import SequenceTable, Slot
 from llmchat.engine.worker.memory.checkpoints import marks
 from llmchat.engine.worker.reply import Reply, Task
@@ -34,7 +35,9 @@ class Admission:
         n_ctx: int,
         model_sampling: Sampling,
         make_parser: Callable[[Task], Parser],
+        wake: Callable[[], None] = lambda: None,
     ) -> None:
+        """`wake`: tells the inference thread, from any other, that there is something to do."""
         self.waiting: list[Task] = []
         self.running: list[Task] = []
         self.n_ctx: Final = n_ctx
@@ -43,11 +46,27 @@ class Admission:
         self._context = context
         self._model_sampling = model_sampling
         self._make_parser = make_parser
+        self._wake = wake
+        self._fetching = Fetching(table, wake)
         self._put_back: list[Reply] = []
         """Running replies that gave way, and read their tokens anew once there is room."""
         self._some_cancelled = False
         self._untidy = False
         """Somebody was let in since the pool was last in order."""
+
+    @property
+    def busy(self) -> bool:
+        """There is something to do now: not all wait for a disk."""
+        away = self._fetching.is_away
+        return (
+            self._some_cancelled
+            or any(not away(task) for task in self.waiting)
+            or any(
+                reply.finish is None and not away(reply)
+                for task in self.running
+                for reply in task.replies
+            )
+        )
 
     def add(self, task: Task) -> None:
         """Put a request in line."""
@@ -58,6 +77,7 @@ class Admission:
         """From any thread: end a request before the next step."""
         task.cancelled = True
         self._some_cancelled = True
+        self._wake()
 
     def turn(self) -> list[Reply]:
         """Drop what was cancelled, let in who has room; whose tokens may be computed now."""
@@ -80,6 +100,7 @@ class Admission:
     def _drop_cancelled(self) -> None:
         for task in [task for task in self.waiting if task.cancelled]:
             self.waiting.remove(task)
+            self._fetching.drop(task)
             self._open_replies(task, slots=[])
             self._end_all(task, "cancelled")
         for task in [task for task in self.running if task.cancelled]:
@@ -93,10 +114,15 @@ class Admission:
     # who is let in
 
     def _admit(self) -> None:
-        while self.waiting and self._has_room(self.waiting[0]):
-            task = self.waiting.pop(0)
-            self._start(task)
-        for position, task in enumerate(self.waiting):
+        for task in list(self.waiting):
+            if self._fetching.is_away(task):
+                continue
+            if not self._has_room(task):
+                break
+            if not self._fetching.sends(task, task.prompt):
+                self._start(task)
+        line = [task for task in self.waiting if not self._fetching.is_away(task)]
+        for position, task in enumerate(line):
             if task.position != position:
                 task.position = position
                 task.emit(Queued(id=task.request.id, position=position))
@@ -123,7 +149,7 @@ class Admission:
 
     def _start(self, task: Task) -> None:
         task.admitted = time.perf_counter()
-        first = self.table.open(task.prompt)
+        first = self.table.open(task.prompt, self._fetching.take(task))
         assert first is not None  # _has_room counted
         slots = [first]
         for _ in range(1, task.request.n):
@@ -139,6 +165,8 @@ class Admission:
             task.marks = marks(task.read.segments, pieces)
         self._untidy = True
         self._open_replies(task, slots)
+        # Not before: it is in line or runs, so that whatever breaks meanwhile is told to it, too.
+        self.waiting.remove(task)
         self.running.append(task)
         report(task)
 
@@ -173,6 +201,8 @@ class Admission:
     def _resume(self) -> None:
         """Give replies that gave way a sequence again, the oldest first."""
         for reply in sorted(self._put_back, key=lambda reply: reply.order):
+            if self._fetching.is_away(reply):
+                continue
             active = self.table.pool.active
             others = any(slot.busy for slot in self.table.slots)
             if others and not scheduler.fits(
@@ -180,7 +210,9 @@ class Admission:
                 headroom=scheduler.HEADROOM,
             ):  # fmt: skip
                 return
-            reply.slot = self.table.open(reply.tokens)
+            if self._fetching.sends(reply, reply.tokens):
+                continue
+            reply.slot = self.table.open(reply.tokens, self._fetching.take(reply))
             if reply.slot is None:
                 return
             reply.slot.tag = reply.task.request.tag
@@ -204,6 +236,7 @@ class Admission:
                 self._let_go(reply)
         if task in self.waiting:
             self.waiting.remove(task)
+            self._fetching.drop(task)
 
     def _let_go(self, reply: Reply) -> None:
         reply.close()
@@ -212,6 +245,7 @@ class Admission:
             reply.slot = None
         elif reply in self._put_back:
             self._put_back.remove(reply)
+            self._fetching.drop(reply)
         self._leave_followers(reply)
         task = reply.task
         if task in self.running and all(other.finish is not None for other in task.replies):

@@ -61,8 +61,8 @@ class Generation:
 
     @property
     def busy(self) -> bool:
-        """Something runs or waits."""
-        return bool(self._admission.running or self._admission.waiting)
+        """There is something to do now."""
+        return self._admission.busy
 
     def add(self, task: Task) -> None:
         """Put a request in line."""

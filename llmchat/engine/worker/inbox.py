@@ -39,7 +39,7 @@ class Turns(Protocol):
 
     @property
     def busy(self) -> bool:
-        """Something is left to do."""
+        """Something can be done now; what comes from elsewhere wakes the inbox."""
 
     def turn(self) -> None:
         """One step."""
@@ -97,6 +97,7 @@ class Inbox:
         self.interrupt: Callable[[], None] = lambda: None
         """Ends a step that is under way, once there is something that takes steps."""
         self._waiting: deque[Request] = deque()
+        self._woken = False
         self._wake = threading.Condition()
 
     def submit(self, work: Work, emit: Emit) -> Callable[[], None]:
@@ -119,6 +120,12 @@ class Inbox:
                 self._wake.notify()
                 return
         request.fail("busy", say("engine.leaving"))
+
+    def wake(self) -> None:
+        """From any thread: there may be a turn to take."""
+        with self._wake:
+            self._woken = True
+            self._wake.notify()
 
     def stop(self) -> None:
         """Make `serve` return soon."""
@@ -174,7 +181,8 @@ class Inbox:
 
     def _sleep(self, seconds: float | None) -> None:
         with self._wake:
-            self._wake.wait_for(lambda: self._waiting or self.stopping, seconds)
+            self._wake.wait_for(lambda: self._waiting or self.stopping or self._woken, seconds)
+            self._woken = False
 
     def _close(self) -> None:
         with self._wake:

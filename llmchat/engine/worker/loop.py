@@ -69,6 +69,7 @@ class LlamaBackend(ThreadedBackend):
             n_ctx=opened.facts.n_ctx,
             model_sampling=opened.facts.sampling,
             make_parser=lambda task: opened.new_parser(task.request.prompt, task.read.segments),
+            wake=self._inbox.wake,
         )
         self._generation = generation = Generation(
             opened.loaded.context,

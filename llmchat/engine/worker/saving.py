@@ -27,6 +27,8 @@ LOOK: Final = 1.0
 """Seconds between two looks while others generate."""
 FAREWELL: Final = 5.0
 """Seconds that leaving may take longer for it."""
+CHUNK: Final = 1.0
+"""Of them, those for what is just being read: it ends after a few MiB."""
 
 Key = tuple[int, int]
 """A sequence of the pool and its release, or -1 and which of those in RAM."""
@@ -77,6 +79,7 @@ class Saver:
     def leave(self, seconds: float = FAREWELL) -> None:
         """The worker ends: write what is worth it, the last used first, as far as time allows."""
         until = self._clock() + seconds
+        self._saved.reader.close(CHUNK)
         for save in self._notice().values():
             if self._clock() >= until:
                 break
@@ -125,7 +128,7 @@ def open_saver(path: Path, opened: Opened, pace: Callable[[], float]) -> Saver:
     with suppress(OSError, ConfigError):  # a cache that cannot be used is one that is not there
         folder.sweep()
     shelf = Shelf(folder, opened.circumstances.digest, usable(table.kind))
-    saved = Saved(shelf, Writer(shelf), pace=pace)
+    saved = Saved(shelf, Writer(shelf), table.kind, pace=pace)
     parked = next((place for place in table.shelves if isinstance(place, Parked)), ())
     table.shelves.append(saved)
     return Saver(

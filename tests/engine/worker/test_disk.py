@@ -3,7 +3,7 @@
 import random
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from msgspec.structs import replace
 from llmchat.engine.disk import Folder
 from llmchat.engine.protocol import Delta, RawText, TokenInfo
 from llmchat.engine.worker import saving
-from llmchat.engine.worker.memory.saved import Saved
+from llmchat.engine.worker.memory import Kept
+from llmchat.engine.worker.memory.saved import Brought
 from llmchat.values import Usage, Wants
 from tests.engine.worker.driver import Asked, Driver
 from tests.engine.worker.gemma import gemma
@@ -104,31 +105,22 @@ def test_another_kv_type_reads_for_itself(starter: Path, left: Path):
     assert Folder(left).kept().entries == 2
 
 
-def test_what_llama_cpp_refuses_is_forgotten(starter: Path, left: Path):
+def test_what_llama_cpp_refuses_is_forgotten(
+    starter: Path, left: Path, monkeypatch: pytest.MonkeyPatch
+):
     """A state that is whole but of no use: the prompt is read, and nobody tries it again."""
+    take = Brought.take
+
+    def spoilt(brought: Brought, tokens: Sequence[int]) -> Kept | None:
+        kept = take(brought, tokens)
+        assert kept is not None
+        return replace(kept, state=kept.state[:-1000].copy())  # too short for llama.cpp
+
+    monkeypatch.setattr(Brought, "take", spoilt)
     with a_worker(starter, left) as worker:
-        _spoil(worker)
         again = ask(worker, PROMPT, tag="")
         assert usage(again).from_disk == 0
         assert Folder(left).kept().entries == 0
-
-
-def _spoil(worker: Driver) -> None:
-    """Make the states that come from the disk too short for llama.cpp."""
-    assert worker.backend._opened is not None
-    saved = worker.backend._opened.table.shelves[-1]
-    assert isinstance(saved, Saved)
-    take = saved.take
-
-    def spoilt(tokens):
-        kept = take(tokens)
-        assert kept is not None
-        assert saved._taken is not None
-        short = replace(kept, state=kept.state[:-1000].copy())
-        saved._taken = (short, saved._taken[1])
-        return short
-
-    saved.take = spoilt  # type: ignore[method-assign]
 
 
 @pytest.mark.torture

@@ -15,6 +15,45 @@ from llmchat.errors import GenerationFailed
 DEADLINE = 20.0
 
 
+class Asleep:
+    """`Turns` with nothing to do until something has come from elsewhere."""
+
+    def __init__(self) -> None:
+        self.looked = threading.Event()
+        self.come = False
+        self.turned = threading.Event()
+
+    @property
+    def busy(self) -> bool:
+        self.looked.set()
+        return self.come
+
+    def turn(self) -> None:
+        self.come = False
+        self.turned.set()
+
+    def fail_everything(self, message: str) -> None:
+        raise AssertionError(message)
+
+    def end_everything(self) -> None:
+        return
+
+
+def test_what_comes_from_elsewhere_wakes_it():
+    inbox, turns = Inbox(), Asleep()
+    thread = threading.Thread(target=inbox.serve, args=(lambda _request: None, turns))
+    thread.start()
+    try:
+        assert turns.looked.wait(DEADLINE)
+        turns.come = True
+        inbox.wake()
+        assert turns.turned.wait(DEADLINE)
+    finally:
+        inbox.stop()
+        thread.join(DEADLINE)
+    assert not thread.is_alive()
+
+
 def work(number: int) -> Tokenize:
     return Tokenize(id=number, text="a")
 

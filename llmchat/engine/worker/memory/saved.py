@@ -7,8 +7,10 @@ keys (`engine/disk/`), and when to look for what should be saved (`engine/worker
 from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
-from llmchat.engine.disk import BLOCK, Meta, Shelf, Snapshot, Writer
+from llmchat.engine.disk import BLOCK, Found, Meta, Reader, Shelf, Snapshot, Writer
 from llmchat.engine.worker.memory.kinds import Checkpoint, Kept, Kind, reach
+from llmchat.engine.worker.memory.shelf import Near
+from llmchat.engine.worker.memory.trie import common_prefix
 
 CHECKPOINTS: Final = 3
 """Of a sequence's checkpoints the last ones: the others are large and seldom gone back to."""
@@ -29,16 +31,23 @@ def usable(kind: Kind) -> Callable[[Meta, int], int]:
 
 
 class Saved:
-    """A `memory.Shelf` on disk. Writing happens behind one's back; a state is copied once."""
+    """A `memory.Far` on disk. Writing and reading happen behind one's back; a copy is made once."""
 
     def __init__(
-        self, shelf: Shelf, writer: Writer, *, pace: Callable[[], float] = lambda: 0.0
+        self,
+        shelf: Shelf,
+        writer: Writer,
+        kind: Kind,
+        *,
+        reader: Reader | None = None,
+        pace: Callable[[], float] = lambda: 0.0,
     ) -> None:
         """`pace`: seconds that reading a token takes here, 0 while nobody knows."""
         self.writer = writer
+        self.reader = reader or Reader(shelf.read)
+        self._kind = kind
         self._shelf = shelf
         self._pace = pace
-        self._taken: tuple[Kept, Meta] | None = None
 
     @property
     def origin(self) -> Literal["disk"]:
@@ -50,23 +59,33 @@ class Saved:
         candidate = self._shelf.find(tokens)
         return candidate.at_least if candidate is not None else 0
 
-    def take(self, tokens: Sequence[int]) -> Kept | None:
-        """The entry that has most, read and checked; the files stay."""
-        candidate = self._shelf.find(tokens)
-        found = self._shelf.read(candidate) if candidate is not None else None
-        if found is None:
-            return None
-        self.writer.touch(found.meta.name)
-        points = tuple(Checkpoint(end, state) for end, state in found.checkpoints)
-        kept = Kept(found.tokens, found.state, found.meta.pos_min, points)
-        self._taken = (kept, found.meta)
-        return kept
+    def fetch(
+        self, tokens: Sequence[int], ready: Callable[[Near | None], None]
+    ) -> Callable[[], None] | None:
+        """Begin to read and check the entry that has most; the files stay.
 
-    def refused(self, kept: Kept) -> None:
-        """llama.cpp would not have what `take` gave: forget it."""
-        if self._taken is not None and self._taken[0] is kept:
-            self._shelf.discard(self._taken[1])
-            self._taken = None
+        None: there is none, it is larger than the budget is by now, or no thread can be had.
+        """
+        candidate = self._shelf.find(tokens)
+        if candidate is None or candidate.meta.size > self._shelf.folder.budget():
+            return None
+
+        def brought(found: Found | None) -> None:
+            ready(Brought(found, self._kind, self) if found is not None else None)
+
+        try:
+            self.reader.start(candidate, brought)
+        except RuntimeError:  # threading's word for a system without room for a stack
+            return None
+        return self.reader.give_up
+
+    def used(self, meta: Meta) -> None:
+        """An entry goes into the pool."""
+        self.writer.touch(meta.name)
+
+    def discard(self, meta: Meta) -> None:
+        """Forget an entry that is of no use to anybody."""
+        self._shelf.discard(meta)
 
     def put(self, kept: Kept) -> Sequence[Kept]:
         """What falls from the shelf above: written if it is worth it, else gone."""
@@ -95,3 +114,36 @@ class Saved:
                 seconds=len(kept.tokens) * self._pace(),
             )
         )
+
+
+class Brought:
+    """A `memory.Near` of one sequence: what was read from the disk, and checked."""
+
+    def __init__(self, found: Found, kind: Kind, saved: Saved) -> None:
+        points = tuple(Checkpoint(end, state) for end, state in found.checkpoints)
+        self._kept = Kept(found.tokens, found.state, found.meta.pos_min, points)
+        self._meta = found.meta
+        self._kind = kind
+        self._saved = saved
+
+    @property
+    def origin(self) -> Literal["disk"]:
+        """It still counts as that."""
+        return "disk"
+
+    def find(self, tokens: Sequence[int]) -> int:
+        """How many leading tokens it gives: now they are there to be compared one by one."""
+        return self._kept.reach(self._kind, common_prefix(self._kept.tokens, tokens))
+
+    def take(self, _tokens: Sequence[int]) -> Kept | None:
+        """The sequence; the files stay."""
+        self._saved.used(self._meta)
+        return self._kept
+
+    def refused(self, _kept: Kept) -> None:
+        """Forget the entry."""
+        self._saved.discard(self._meta)
+
+    def put(self, _kept: Kept) -> Sequence[Kept]:
+        """It found no room in the pool: the files are still there."""
+        return []

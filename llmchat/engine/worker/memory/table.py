@@ -13,7 +13,7 @@ from llmchat.engine.worker.memory import leaving
 from llmchat.engine.worker.memory.kinds import Kept, Kind, Memory
 from llmchat.engine.worker.memory.parked import TAIL, Parked
 from llmchat.engine.worker.memory.sequences import Sequences, Slot
-from llmchat.engine.worker.memory.shelf import Shelf
+from llmchat.engine.worker.memory.shelf import Far, Near, Shelf
 from llmchat.engine.worker.memory.trie import common_prefix
 
 WORTH_A_STATE: Final = 16
@@ -79,16 +79,31 @@ class SequenceTable(Sequences):
         slot, in_pool = self.best(tokens)
         return in_pool if slot is not None and slot.busy else 0
 
+    def far(self, tokens: Sequence[int]) -> Far | None:
+        """The shelf that has so much more of a prompt than memory that it is worth waiting for.
+
+        To be asked before `open`, which takes only what is there at once.
+        """
+        wanted = tokens[:-1]
+        far = next((shelf for shelf in self.shelves if isinstance(shelf, Far)), None)
+        most = far.find(wanted) if far is not None else 0
+        if most < WORTH_A_STATE:
+            return None
+        _, in_pool = self.best(tokens)
+        near = max((shelf.find(wanted) for shelf in self.shelves if shelf is not far), default=0)
+        return far if most >= in_pool + WORTH_A_STATE and most > near else None
+
     # who gets a sequence
 
-    def open(self, tokens: Sequence[int]) -> Slot | None:
-        """A running sequence that begins with the longest known prefix of `tokens`.
+    def open(self, tokens: Sequence[int], brought: Near | None = None) -> Slot | None:
+        """A running sequence that begins with the longest prefix of `tokens` that is at hand.
 
-        An idle donor is taken over when nearly all of it is wanted, else copied from. None: every
+        `brought`: what a `far` shelf gave for them; memory may have become as good meanwhile. An
+        idle donor is taken over when nearly all of it is wanted, else copied from. None: every
         sequence is busy.
         """
         donor, in_pool = self.best(tokens)
-        slot = self._from_shelf(tokens[:-1], in_pool, donor)
+        slot = self._from_shelf(tokens[:-1], in_pool, donor, brought)
         if slot is not None:
             return slot
         if donor is None:
@@ -114,13 +129,16 @@ class SequenceTable(Sequences):
         self.park(slot)
         return self.run(slot)
 
-    def _from_shelf(self, wanted: Sequence[int], in_pool: int, donor: Slot | None) -> Slot | None:
+    def _from_shelf(
+        self, wanted: Sequence[int], in_pool: int, donor: Slot | None, brought: Near | None
+    ) -> Slot | None:
         """A sequence out of the shelf that has most, if that is worth a state."""
-        found = [(shelf.find(wanted), -place) for place, shelf in enumerate(self.shelves)]
+        shelves = [shelf for shelf in (*self.shelves, brought) if isinstance(shelf, Near)]
+        found = [(shelf.find(wanted), -place) for place, shelf in enumerate(shelves)]
         most, place = max(found, default=(0, 0))
         if most < in_pool + WORTH_A_STATE or not self.free():
             return None
-        shelf = self.shelves[-place]
+        shelf = shelves[-place]
         kept = shelf.take(wanted)
         if kept is None:
             return None
@@ -137,7 +155,7 @@ class SequenceTable(Sequences):
         slot.from_disk = len(slot.tokens) if shelf.origin == "disk" else 0
         return slot
 
-    def _bring_back(self, slot: Slot, kept: Kept, shelf: Shelf) -> bool:
+    def _bring_back(self, slot: Slot, kept: Kept, shelf: Near) -> bool:
         """Put a state into an empty sequence. False: it does not fit, the prompt is read."""
         if self.kind.cells:
             while self.pool.free < len(kept.tokens) and self.evict():

@@ -1,12 +1,13 @@
 """The shelf in RAM: its budget, who leaves, and what falls to the shelf below."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
 
-from llmchat.engine.worker.memory import Kept, Kind, Parked, SequenceTable, budget
+from llmchat.engine.worker.memory import Kept, Kind, Near, Parked, SequenceTable, budget
 from llmchat.engine.worker.memory.kinds import Checkpoint
+from llmchat.engine.worker.memory.trie import common_prefix
 from tests.engine.worker.memory.fake import Pool
 
 
@@ -108,15 +109,38 @@ class Below:
                 best = max(best, len(one.tokens))
         return best
 
-    def take(self, tokens: Sequence[int]) -> Kept | None:
-        return next(one for one in self.held if len(one.tokens) == self.find(tokens))
+    def fetch(
+        self, tokens: Sequence[int], ready: Callable[[Near | None], None]
+    ) -> Callable[[], None] | None:
+        ready(Hand(next(one for one in self.held if len(one.tokens) == self.find(tokens))))
+        return lambda: None
 
     def put(self, one: Kept) -> Sequence[Kept]:
         self.held.append(one)
         return []
 
-    def refused(self, one: Kept) -> None:
-        self.held.remove(one)
+
+class Hand:
+    """One sequence that was brought from below."""
+
+    origin: Literal["disk"] = "disk"
+
+    def __init__(self, one: Kept) -> None:
+        self.one = one
+        self.taken = 0
+
+    def find(self, tokens: Sequence[int]) -> int:
+        return common_prefix(self.one.tokens, tokens)
+
+    def take(self, _tokens: Sequence[int]) -> Kept | None:
+        self.taken += 1
+        return self.one
+
+    def refused(self, _one: Kept) -> None:
+        raise AssertionError
+
+    def put(self, _one: Kept) -> Sequence[Kept]:
+        return []
 
 
 def test_what_ram_lets_go_falls_to_the_disk_and_comes_back_from_there():
@@ -131,12 +155,19 @@ def test_what_ram_lets_go_falls_to_the_disk_and_comes_back_from_there():
         table.extend(slot, story)
         table.release(slot)
     gone = below.held[0].tokens
-    slot = table.open([*gone, 5])
+    assert table.far([*gone, 5]) is below
+    slot = table.open([*gone, 5], Hand(below.held[0]))
     assert slot is not None
     assert slot.tokens == gone
     assert slot.from_disk == 80
     assert pool.right(slot.seq, gone)
     table.release(slot)
+    assert table.far([*gone, 5]) is None  # memory is as good
+    late = Hand(below.held[0])
+    assert table.open([*gone, 5], late) is slot
+    assert late.taken == 0
+    table.release(slot)
+    assert table.far([*stories[-1], 5]) is None
     again = table.open([*stories[-1], 5])
     assert again is not None
     assert again.from_disk == 0

@@ -1,5 +1,7 @@
 """When states are written: quiet for long enough, on the way out, and never what may not be."""
 
+import queue
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import pytest
 
 from llmchat.engine.disk import Folder, Shelf, Writer
 from llmchat.engine.disk.writer import Allowance
-from llmchat.engine.worker.memory import Kept, Kind, Parked, SequenceTable, Slot
+from llmchat.engine.worker.memory import Kept, Kind, Near, Parked, SequenceTable, Slot
 from llmchat.engine.worker.memory.kinds import Bytes, Checkpoint
 from llmchat.engine.worker.memory.saved import CHECKPOINTS, Saved, usable
 from llmchat.engine.worker.saving import AGAIN, QUIET, Saver
@@ -53,7 +55,7 @@ class Bench:
         self.memory.table = self.table
         shelf = Shelf(self.folder, HERE, usable(kind))
         self.writer = Writer(shelf, allowance=Allowance(allowance, clock=lambda: self.now))
-        self.saved = Saved(shelf, self.writer, pace=lambda: 0.01)
+        self.saved = Saved(shelf, self.writer, kind, pace=lambda: 0.01)
         self.table.shelves.append(self.saved)
         self.saver = Saver(
             self.table,
@@ -199,22 +201,54 @@ def test_what_falls_out_of_ram_falls_onto_the_disk(bench: Bench):
     assert bench.on_disk() == [900]
 
 
+def fetched(saved: Saved, tokens: list[int]) -> Near:
+    """What the reading thread brings."""
+    came: queue.SimpleQueue[Near | None] = queue.SimpleQueue()
+    assert saved.fetch(tokens, came.put) is not None
+    brought = came.get(timeout=20)
+    assert brought is not None
+    assert saved.reader.close(20)
+    return brought
+
+
+def test_an_entry_larger_than_the_budget_is_not_read(bench: Bench):
+    bench.hold(1, 600)
+    bench.saver.leave()
+    bench.folder.path.joinpath("budget").write_text("600")  # nobody has evicted yet
+    assert bench.saved.find(conversation(1, 650)) == 600
+    assert bench.saved.fetch(conversation(1, 650), lambda _brought: None) is None
+
+
+def test_without_a_thread_the_prompt_is_read(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    bench.hold(1, 600)
+    bench.saver.leave()
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert bench.saved.fetch(conversation(1, 650), lambda _brought: None) is None
+    assert bench.saved.reader.close(0)
+
+
 def test_an_entry_comes_back_with_its_checkpoints(tmp_path: Path):
     folder = Folder(tmp_path / "kv")
     folder.set_budget(10**9)
     kind = Kind(whole_only=True)
     shelf = Shelf(folder, HERE, usable(kind))
     writer = Writer(shelf)
-    saved = Saved(shelf, writer)
+    saved = Saved(shelf, writer, kind)
     tokens = list(conversation(1, 900))
     points = tuple(Checkpoint(end, state_of(tokens[:end])) for end in (100, 300, 500, 700))
     kept = Kept(tokens, state_of(tokens), 0, points, "chat")
     assert saved.put(kept) == []
     assert writer.close(10)
-    again = Saved(shelf, Writer(shelf))
+    again = Saved(shelf, Writer(shelf), kind)
     branch = [*tokens[:800], *conversation(2, 50)]
     assert again.find(branch) == 700
-    back = again.take(branch)
+    brought = fetched(again, branch)
+    assert brought.find(branch) == 700
+    back = brought.take(branch)
     assert back is not None
     assert back.tokens == tokens
     assert [point.end for point in back.checkpoints] == [300, 500, 700]
