@@ -5,8 +5,8 @@ documents: loopcontrols, `generation`, `tojson`, `raise_exception`, `strftime_no
 a deadline, a budget of characters, and a size for what is compared or printed. Jinja's own sandbox
 stops a template from reaching Python, not from counting to ten billion or doubling a string forty
 times, and nothing can interrupt a thread from outside, so every step that can repeat or grow is
-made to ask first: loops and macros by a rewritten syntax tree, operators, calls and filters by
-hooks. Refuses to know what a message is (`template.py`).
+made to ask first: loops and macros by a rewritten syntax tree (`guards.py`), operators, calls and
+filters by hooks. Refuses to know what a message is (`template.py`).
 """
 
 import datetime
@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import wraps
 from typing import Any, Final, NoReturn
 
-from jinja2 import Environment, Template, TemplateError, TemplateSyntaxError, nodes
-from jinja2.ext import Extension, loopcontrols
+from jinja2 import Environment, Template, TemplateError, TemplateSyntaxError
+from jinja2.ext import loopcontrols
 from jinja2.nodes import EvalContext
-from jinja2.parser import Parser
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedEnvironment
-from jinja2.visitor import NodeTransformer
+
+from llmchat.engine.worker.chat.guards import Generation, Guards
 
 MAX_SOURCE: Final = 256 * 1024
 """Characters of a template; the largest of llama.cpp's collection has 17,000."""
@@ -103,61 +103,6 @@ def _listed(value: object) -> list[object]:
     raise TypeError(f"{type(value).__name__} is no JSON")
 
 
-class _Generation(Extension):
-    """`{% generation %}...{% endgeneration %}` marks training data; its body is kept."""
-
-    tags = {"generation"}  # noqa: RUF012 - Jinja's own attribute
-
-    def parse(self, parser: Parser) -> list[nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
-class _Guards(NodeTransformer):
-    """Makes a template's syntax tree ask `tick`, `bounded` and `joined` where it can run away."""
-
-    def visit_For(self, node: nodes.For) -> nodes.For:
-        self.generic_visit(node)
-        node.body.insert(0, self._tick(node.lineno))
-        if node.test is not None:
-            node.test = nodes.And(self._ask("tick", [], node.lineno), node.test, lineno=node.lineno)
-        return node
-
-    def visit_Macro(self, node: nodes.Macro) -> nodes.Macro:
-        self.generic_visit(node)
-        node.body.insert(0, self._tick(node.lineno))
-        return node
-
-    def visit_Compare(self, node: nodes.Compare) -> nodes.Compare:
-        self.generic_visit(node)
-        node.expr = self._bounded(node.expr)
-        for operand in node.ops:
-            operand.expr = self._bounded(operand.expr)
-        return node
-
-    def visit_Concat(self, node: nodes.Concat) -> nodes.Call:
-        self.generic_visit(node)
-        return self._ask("joined", node.nodes, node.lineno)
-
-    def visit_Pair(self, node: nodes.Pair) -> nodes.Pair:
-        self.generic_visit(node)
-        node.key = self._bounded(node.key)
-        return node
-
-    def _bounded(self, node: nodes.Expr) -> nodes.Expr:
-        if isinstance(node, nodes.Const):
-            return node
-        return self._ask("bounded", [node], node.lineno)
-
-    def _tick(self, line: int) -> nodes.ExprStmt:
-        return nodes.ExprStmt(self._ask("tick", [], line), lineno=line)
-
-    @staticmethod
-    def _ask(name: str, args: list[nodes.Expr], line: int) -> nodes.Call:
-        hook = nodes.EnvironmentAttribute(name, lineno=line)
-        return nodes.Call(hook, args, [], None, None, lineno=line)
-
-
 def _size(value: object) -> int:
     """What a fresh value takes of the budget; containers by their own length only."""
     if isinstance(value, str | bytes):
@@ -178,7 +123,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def __init__(self, *, mutable: bool = False, deadline: float = DEADLINE) -> None:
         super().__init__(
-            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation]
+            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation]
         )
         self._mutable = mutable
         self._seconds = deadline
@@ -207,7 +152,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self._start()
         try:
             tree = self.parse(source)
-            tree = _Guards().visit(tree)
+            tree = Guards().visit(tree)
             tree.set_environment(self)
             return Template.from_code(self, self.compile(tree), self.make_globals(None))
         except (RecursionError, MemoryError, SyntaxError, ValueError) as error:

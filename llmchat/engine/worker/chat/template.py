@@ -1,7 +1,8 @@
 """A model's chat template: from messages to the text that the model is asked to continue.
 
 Owns rendering, and telling which parts of the text are the template's (control tokens are read
-there) and which came from outside (they are not). Refuses tokens: the loop tokenizes the segments.
+there) and which came from outside (they are not). Refuses tokens: the loop tokenizes the segments,
+and the shapes of what a template is given (`shaping.py`).
 
 What a template is given, as Hugging Face's `apply_chat_template` gives it:
 
@@ -31,9 +32,8 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from functools import cached_property, lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from jinja2 import Template, TemplateError
 from jinja2.exceptions import SecurityError
@@ -43,6 +43,13 @@ from llmchat.engine.worker.chat import toolless
 from llmchat.engine.worker.chat.marks import Marks, Piece
 from llmchat.engine.worker.chat.probe import Markers, probe
 from llmchat.engine.worker.chat.sandbox import DEADLINE, OutOfBounds, Refused, Sandbox
+from llmchat.engine.worker.chat.shaping import (
+    both_names,
+    other_names,
+    shape_of,
+    texts_from_outside,
+    without_system,
+)
 from llmchat.errors import GenerationFailed
 
 PLAIN: Final = """\
@@ -56,8 +63,6 @@ PLAIN: Final = """\
 {%- endfor -%}
 {%- if add_generation_prompt %}Assistant:{% endif %}"""
 PLAIN_STOPS: Final = ("\nUser:",)
-_THINKING_NAMES: Final = ("reasoning_content", "thinking", "reasoning")
-"""DeepSeek's, gpt-oss's and Solar's name for what was thought before an answer."""
 
 
 class Segment(NamedTuple):
@@ -133,13 +138,13 @@ class ChatTemplate:
         told = list(enumerate(messages))
         if not self.markers.tools and tools:
             told, tools = toolless.in_words(messages, tools), []
-        shapes = [_shape(message, index, marks, self.markers) for index, message in told]
+        shapes = [shape_of(message, index, marks, self.markers) for index, message in told]
         if not self.markers.system:
-            shapes = _without_system(shapes)
+            shapes = without_system(shapes)
         values = {
             "messages": shapes,
             "tools": marks.hide_all(tools) or self._no_tools,
-            **_kwargs(marks.hide_all(prompt.template_kwargs)),
+            **both_names(marks.hide_all(prompt.template_kwargs)),
         }
         try:
             text = self._render(values)
@@ -171,7 +176,7 @@ class ChatTemplate:
 
     def _render(self, values: Mapping[str, object]) -> str:
         given = {"add_generation_prompt": True, "tools": None, **self._tokens, **values}
-        given.update(_other_names(self.source, given))
+        given.update(other_names(self.source, given))
         if not self._needs_mutable:
             try:
                 return self._sandbox.render(self._compiled, given)
@@ -201,7 +206,7 @@ class ChatTemplate:
 
     def _marks(self, prompt: Messages) -> Marks:
         try:
-            return Marks((self.source, *_texts(prompt)))
+            return Marks((self.source, *texts_from_outside(prompt)))
         except ValueError as error:
             raise GenerationFailed("engine.template_failed", reason=str(error)) from error
 
@@ -322,98 +327,12 @@ def _controls(specials: tuple[str, ...]) -> _Controls:
     return _Controls(specials)
 
 
-def _shape(message: ChatMessage, index: int, marks: Marks, markers: Markers) -> dict[str, Any]:
-    """A message as templates expect it."""
-    shape: dict[str, Any] = {"role": message.role, "content": marks.wrap(index, message.content)}
-    if message.thinking:
-        thinking = marks.hide(message.thinking)
-        shape.update(dict.fromkeys(_THINKING_NAMES, thinking))
-    if message.name is not None:
-        shape["name"] = marks.hide(message.name)
-    if message.tool_call_id is not None:
-        shape["tool_call_id"] = marks.hide(message.tool_call_id)
-    if message.tool_calls:
-        if not message.content:
-            shape["content"] = markers.call_content
-        shape["tool_calls"] = [
-            {
-                "id": marks.hide(call.id),
-                "type": "function",
-                "function": {
-                    "name": marks.hide(call.name),
-                    "arguments": marks.hide_all(
-                        _arguments(call.arguments)
-                        if markers.call_arguments == "object"
-                        else call.arguments
-                    ),
-                },
-            }
-            for call in message.tool_calls
-        ]
-    return shape
-
-
-def _arguments(text: str) -> object:
-    """A call's arguments as an object; as the model wrote them if they are none."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    return value if isinstance(value, dict) else text
-
-
-def _without_system(shapes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """System messages put in front of the user message that follows them."""
-    held: list[str] = []
-    kept: list[dict[str, Any]] = []
-    for shape in shapes:
-        if shape["role"] == "system":
-            held.append(shape["content"])
-            continue
-        if held and shape["role"] == "user":
-            shape = {**shape, "content": "\n\n".join([*held, shape["content"]])}
-            held = []
-        kept.append(shape)
-    if held:
-        kept.append({"role": "user", "content": "\n\n".join(held)})
-    return kept
-
-
-def _other_names(source: str, given: Mapping[str, Any]) -> dict[str, object]:
-    """FireFunction's template wants the tools as JSON text, and the day."""
-    if "+ functions" not in source:
-        return {}
-    tools = json.dumps(given["tools"] or [], ensure_ascii=False)
-    return {"functions": tools, "datetime": datetime.now().strftime("%B %d %Y")}
-
-
-def _kwargs(given: dict[str, Any]) -> dict[str, Any]:
-    if "enable_thinking" in given:
-        return {"thinking": given["enable_thinking"], **given}
-    return given
-
-
 def _split_reply(pieces: list[Piece], reply: str) -> list[Piece]:
     """The pieces with what asks for the reply as a piece of its own."""
     if reply and pieces and pieces[-1].content is None and pieces[-1].text.endswith(reply):
         rest = pieces[-1].text[: -len(reply)]
         return [*pieces[:-1], *([Piece(rest, None)] if rest else []), Piece(reply, None)]
     return pieces
-
-
-def _texts(prompt: Messages) -> Iterable[str]:
-    """Every text from outside that goes into a rendering."""
-    for message in prompt.messages:
-        yield from (message.content, message.thinking, message.name or "")
-        yield message.tool_call_id or ""
-        for call in message.tool_calls:
-            # Escapes like \\udb80 become characters when the arguments are read.
-            yield from (
-                call.id,
-                call.name,
-                json.dumps(_arguments(call.arguments), ensure_ascii=False),
-            )
-    yield json.dumps([prompt.tools, prompt.template_kwargs], ensure_ascii=False, default=str)
 
 
 def _reason(error: Exception) -> str:
