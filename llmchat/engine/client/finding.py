@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from llmchat.engine.assignment import DEFAULT_KEEP_ALIVE, Assignment, Limits
-from llmchat.engine.client import starting
+from llmchat.engine.client import starting, starved
 from llmchat.engine.client.link import Link
 from llmchat.engine.client.starting import Child
 from llmchat.engine.protocol import Hello, ProtocolError
@@ -72,13 +72,14 @@ class Finder:
             WorkerDied: it died too often to be started again unasked.
         """
         deadline = time.monotonic() + FREE_LOCK
+        before = starved.kills()
         started = False
         while True:
             link = await self.greet(name)
             if link is not None:
                 return link, started
             if started and not self.registry.held(name):
-                raise await self._autopsy(name, 0, None)  # it died before we could connect
+                raise await self._autopsy(name, 0, None, before)  # it died before we could connect
             if self._start_if_free(name, model, wants):
                 started = True
                 continue
@@ -89,9 +90,10 @@ class Finder:
 
     async def greet(self, name: str) -> Link | None:
         """A link that has said Hello; None if nobody listens."""
+        before = starved.kills()
 
         async def autopsy(link: Link, unreadable: ProtocolError | None) -> WorkerDied:
-            return await self._autopsy(name, link.welcome.pid, unreadable)
+            return await self._autopsy(name, link.welcome.pid, unreadable, before)
 
         link = await Link.connect(self.registry.socket_path(name), autopsy)
         if link is not None:
@@ -161,7 +163,10 @@ class Finder:
 
     # how it ended
 
-    async def _autopsy(self, name: str, pid: int, unreadable: ProtocolError | None) -> WorkerDied:
+    async def _autopsy(
+        self, name: str, pid: int, unreadable: ProtocolError | None, before: int
+    ) -> WorkerDied:
+        """`before`: `starved.kills()` when the worker was met."""
         log = starting.find_log(self._places.logs, name)
         if unreadable is not None:
             return WorkerDied(signal=say("engine.garbage"), last_lines=starting.last_lines(log))
@@ -176,7 +181,7 @@ class Finder:
         pid = pid or (child.pid if child is not None else 0)
         if pid not in self.ended_by_us:
             self.registry.note_death(name, pid, how)
-        return WorkerDied(signal=how or say("engine.no_trace"), last_lines=lines)
+        return starved.death(how, lines, by_kernel=starved.kills() > before)
 
     async def _exit_of(self, name: str, pid: int) -> str:
         """How our child ended; empty for somebody else's, and for one that still lives.

@@ -28,6 +28,7 @@ from llmchat.engine.protocol import (
 from llmchat.engine.registry import slots
 from llmchat.engine.session import OnProgress
 from llmchat.errors import EngineError, ModelBusy, WorkerDied
+from llmchat.text import FALLBACK, catalogue, say
 from llmchat.text.cleaning import clean_line
 from llmchat.values import ModelFile, Wants
 
@@ -156,7 +157,16 @@ class Opening:
 
     def _not_loaded(self, event: LoadFailed) -> EngineError:
         kind = _GivenUp if event.code in _REFUSED else EngineError
-        return kind("engine.not_loaded", model=self._model.name, reason=clean_line(event.message))
+        reason = clean_line(event.message)
+        next_step = catalogue(FALLBACK).get(f"{event.code}_hint", "")
+        if not next_step or "{" in next_step:  # its values stayed in the worker
+            return kind("engine.not_loaded", model=self._model.name, reason=reason)
+        return kind(
+            "engine.not_loaded_with_hint",
+            model=self._model.name,
+            reason=reason,
+            next=say(f"{event.code}_hint"),
+        )
 
     # sharing
 

@@ -37,6 +37,7 @@ _STACKS = (
     "Traceback (most recent call last)",
     "Current thread 0x",
     "Thread 0x",
+    "Stack (most recent call first)",
     "Exception in",
     "Extension modules",
 )

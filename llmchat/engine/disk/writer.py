@@ -123,9 +123,11 @@ class Writer:
                 self._shelf.put(item, stopped=lambda: self._stopped)
             else:
                 self._shelf.folder.touch(item)
-        except (OSError, LlmchatError) as error:
+        except (OSError, LlmchatError, MemoryError) as error:
             # The prompt will be read again some day: a line in the log is all this is worth.
-            sys.stderr.write(f"llmchat: a KV state was not saved: {error}\n")
+            sys.stderr.write(
+                f"llmchat: a KV state was not saved: {str(error) or type(error).__name__}\n"
+            )
             sys.stderr.flush()
         finally:
             self._done(item)

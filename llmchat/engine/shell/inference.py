@@ -93,7 +93,8 @@ class Inference:
         except Exception:  # noqa: BLE001 - the worker loop: whatever it was, clients must hear of it
             traceback.print_exc()
             sys.stderr.flush()
-        self._post(lambda: self._listener.on_ended(clean))
+        finally:  # also when there is no memory left to print with
+            self._post(lambda: self._listener.on_ended(clean))
 
     def _load(self) -> bool:
         with self._turn_to_load() as mine:

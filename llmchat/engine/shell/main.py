@@ -10,10 +10,11 @@ import os
 import resource
 import signal
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
-from llmchat.engine.assignment import Assignment, from_argument
+from llmchat.engine.assignment import Assignment, Leaving, from_argument
 from llmchat.engine.backend import Backend
 from llmchat.engine.shell.serving import Shell
 
@@ -38,7 +39,13 @@ def main(argv: Sequence[str], make_backend: Callable[[Assignment], Backend]) -> 
     shell = Shell(backend, assignment, listener)
     if isinstance(backend, Attached):
         backend.shell = shell
-    code = shell.serve()
+    try:
+        code = shell.serve()
+    except MemoryError:
+        # The other thread still computes: the interpreter's own end would wait for it, or crash.
+        sys.stderr.write("MemoryError\n")
+        sys.stderr.flush()
+        os._exit(Leaving.CRASHED)
     if shell.hung:
         os._exit(code)  # a thread that cannot be stopped would crash the interpreter's own end
     return code

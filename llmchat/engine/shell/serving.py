@@ -181,12 +181,15 @@ class Shell:
     def _serve_one(self, connection: Connection, events: int) -> None:
         if connection.number not in self.connections or not events & selectors.EVENT_READ:
             return  # writable: _flush follows
-        open_still = connection.receive()
         try:
+            open_still = connection.receive()
             for body in connection.frames():
                 self._reception.take(connection, body)
         except ProtocolError as error:
             self._log(f"llmchat: closed a connection: {error}")
+            open_still = False
+        except MemoryError:  # this client asks too much of us; the others go on
+            self._log("llmchat: closed a connection: MemoryError")
             open_still = False
         if not open_still:
             self.drop(connection)

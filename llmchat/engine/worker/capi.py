@@ -22,6 +22,8 @@ NO_SLOT: Final = 1
 """llama_decode: the KV cache is full; nothing changed."""
 ABORTED: Final = 2
 """llama_decode: the abort callback stopped it; ubatches that were done stay in the cache."""
+NO_MEMORY: Final = -2
+"""llama_decode: a buffer could not be had; ubatches that were done stay in the cache."""
 
 PARTIAL_ONLY: Final = 1
 """State flag: only what cannot be rebuilt from the full cache (sliding window, recurrent)."""
@@ -250,11 +252,17 @@ class Context:
         return int(lib.llama_state_seq_get_size_ext(self.pointer, seq, 0))
 
     def state(self, seq: int, flags: int = 0) -> npt.NDArray[np.uint8] | None:
-        """A sequence's state as bytes, bit-exact; None when llama.cpp gives none."""
+        """A sequence's state as bytes, bit-exact; None when llama.cpp gives none.
+
+        Nor is there one without memory for it: a copy is a convenience that must end no reply.
+        """
         size = int(lib.llama_state_seq_get_size_ext(self.pointer, seq, flags))
         if size == 0:
             return None
-        data = np.empty(size, np.uint8)
+        try:
+            data = np.empty(size, np.uint8)
+        except MemoryError:
+            return None
         got = lib.llama_state_seq_get_data_ext(
             self.pointer, _as(data, ctypes.c_uint8), size, seq, flags
         )

@@ -12,7 +12,7 @@ from typing import Literal
 from llmchat.engine.worker import scheduler
 from llmchat.engine.worker.adapters import NOTHING, Adapters
 from llmchat.engine.worker.admission import Admission
-from llmchat.engine.worker.capi import ABORTED, NO_SLOT, OK, Context
+from llmchat.engine.worker.capi import ABORTED, NO_MEMORY, NO_SLOT, OK, Context
 from llmchat.engine.worker.choosing import Chooser
 from llmchat.engine.worker.reply import Part, Reply, Task
 from llmchat.engine.worker.speculation import Costs
@@ -229,5 +229,7 @@ class Generation:
             self.table.repair(reply.slot, reply.tokens, self.context.pos_max(reply.slot.seq) + 1)
         if code == ABORTED:
             return
+        key = "engine.no_memory" if code == NO_MEMORY else "engine.decode_failed"
+        message = say(key, code=code)
         for task in {id(reply.task): reply.task for reply in replies}.values():
-            self._admission.fail(task, "decode_failed", say("engine.decode_failed", code=code))
+            self._admission.fail(task, "decode_failed", message)

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from llmchat.engine.backend import Emit, Work
 from llmchat.engine.protocol import Failed
 from llmchat.engine.worker.capi import CApiError
-from llmchat.errors import LlmchatError
+from llmchat.errors import GenerationFailed, LlmchatError
 from llmchat.text import say
 
 CODES: Final = {
@@ -155,6 +155,9 @@ class Inbox:
                 if turns.busy:
                     try:
                         turns.turn()
+                    except MemoryError:
+                        _note_no_memory()
+                        turns.fail_everything(say("engine.no_memory"))
                     except Exception:  # noqa: BLE001  (the worker loop: a broken step is not the end)
                         traceback.print_exc(file=sys.stderr)
                         turns.fail_everything(say("engine.internal"))
@@ -175,6 +178,9 @@ class Inbox:
             except CApiError as error:
                 traceback.print_exc(file=sys.stderr)
                 request.fail("bad_request", str(error))
+            except MemoryError:
+                _note_no_memory()
+                request.refuse(GenerationFailed("engine.no_memory", recoverable=True))
             except Exception:  # noqa: BLE001  (the worker loop: one request's failure is its own)
                 traceback.print_exc(file=sys.stderr)
                 request.fail("internal", say("engine.internal"))
@@ -191,3 +197,9 @@ class Inbox:
             self._waiting.clear()
         for request in left:
             request.fail("busy", say("engine.leaving"))
+
+
+def _note_no_memory() -> None:
+    """A line for the log: a stack would take memory of its own."""
+    sys.stderr.write("llmchat: MemoryError: a request was given up\n")
+    sys.stderr.flush()

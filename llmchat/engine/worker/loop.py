@@ -79,7 +79,7 @@ class LlamaBackend(ThreadedBackend):
             markers=opened.markers,
         )
         if self._kv:
-            self._saver = open_saver(Path(self._kv), opened, lambda: generation.pace)
+            self._saver = _saver(Path(self._kv), opened, lambda: generation.pace)
         return opened.facts
 
     def run(self) -> None:
@@ -141,6 +141,15 @@ class LlamaBackend(ThreadedBackend):
         self._opened = self._generation = None
         if may_free:
             opened.loaded.close()
+
+
+def _saver(path: Path, opened: Opened, pace: Callable[[], float]) -> Saver | None:
+    """None: its thread cannot be had, and what is read now will not be known tomorrow."""
+    try:
+        return open_saver(path, opened, pace)
+    except RuntimeError as error:  # threading's word for a system without room for a stack
+        sys.stderr.write(f"llmchat: KV states are not saved: {error}\n")
+        return None
 
 
 def prepare(

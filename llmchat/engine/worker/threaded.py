@@ -11,6 +11,7 @@ from llmchat.engine.protocol import Facts, Loading, Plan
 from llmchat.engine.worker.inbox import Inbox
 from llmchat.engine.worker.loading import Audience
 from llmchat.engine.worker.log import LogRing
+from llmchat.errors import EngineError
 from llmchat.values import ModelFile, Wants
 
 
@@ -35,7 +36,11 @@ class ThreadedBackend(ABC):
         Raises:
             EngineError: it cannot be loaded, or `proceed` or `stop` said no.
         """
-        return self._open(model, wants, Audience(progress, proceed, lambda: self._inbox.stopping))
+        audience = Audience(progress, proceed, lambda: self._inbox.stopping)
+        try:
+            return self._open(model, wants, audience)
+        except MemoryError as error:  # llama.cpp says by itself when it has none, Python does not
+            raise EngineError("engine.no_memory", recoverable=True) from error
 
     @abstractmethod
     def _open(self, model: ModelFile, wants: Wants, audience: Audience) -> Facts:

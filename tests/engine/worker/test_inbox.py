@@ -64,7 +64,7 @@ class Steps:
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self.cancelled: list[Request] = []
-        self.broken = False
+        self.broken: Exception | None = None
         self.went_on = threading.Event()
 
     @property
@@ -76,9 +76,9 @@ class Steps:
         request.bind(partial(self.cancelled.append, request))
 
     def turn(self) -> None:
-        if self.broken:
-            self.broken = False
-            raise ZeroDivisionError
+        if self.broken is not None:
+            broken, self.broken = self.broken, None
+            raise broken
         for request in self.cancelled:
             self.requests.remove(request)
             request.fail("cancelled", "")
@@ -215,6 +215,7 @@ def test_stopping_interrupts_the_step_that_runs():
         (GenerationFailed("engine.context_exceeded", tokens=2, limit=1), "context_exceeded"),
         (CApiError("no"), "bad_request"),
         (ZeroDivisionError(), "internal"),
+        (MemoryError(), "bad_request"),
     ],
 )
 def test_a_request_that_cannot_be_accepted_ends_alone(error: Exception, code: str):
@@ -231,9 +232,10 @@ def test_a_request_that_cannot_be_accepted_ends_alone(error: Exception, code: st
         assert (bad.code(), good.code()) == (code, "answered")
 
 
-def test_a_step_that_breaks_ends_who_was_in_it_and_nobody_else():
+@pytest.mark.parametrize("broken", [ZeroDivisionError(), MemoryError()])
+def test_a_step_that_breaks_ends_who_was_in_it_and_nobody_else(broken: Exception):
     inbox, steps, first, second = Inbox(), Steps(), Heard(), Heard()
-    steps.broken = True
+    steps.broken = broken
     with serving(inbox, steps.add, steps):
         inbox.submit(work(1), first.emit)
         assert first.code() == "internal"
