@@ -114,26 +114,3 @@ def bindings(scope: Scope) -> list[BindingType]:
 def keys_of(action: Action, keymap: dict[str, str] | None = None) -> str:
     """The keys that are in force, the user's own before ours."""
     return (keymap or {}).get(action.id, action.keys)
-
-
-_SHOWN = {
-    "left_square_bracket": "[",
-    "right_square_bracket": "]",
-    "escape": "Esc",
-    "enter": "Enter",
-    "space": "Space",
-    "up": "↑",
-    "down": "↓",
-}
-
-
-def key_label(key: str) -> str:
-    """A key as people write it: `ctrl+o` is `Ctrl+O`, `f1` is `F1`."""
-    if key in _SHOWN:
-        return _SHOWN[key]
-    *modifiers, last = key.split("+")
-    if last in _SHOWN:
-        last = _SHOWN[last]
-    elif modifiers or (last.startswith("f") and last[1:].isdigit()):
-        last = last.upper()
-    return "+".join([*(word.capitalize() for word in modifiers), last])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from llmchat.whole_file import write_whole
 
@@ -26,6 +27,8 @@ class DraftFile(Struct, frozen=True, kw_only=True, omit_defaults=True):
     path: str
     name: str
     blob: str | None = None
+    digest: str = ""
+    """Of its content when it was attached: see `digest_of`. Not known of older drafts."""
 
 
 class Draft(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -67,7 +70,7 @@ class Drafts:
     def put(self, conversation: str | None, text: str, files: Sequence[DraftFile] = ()) -> None:
         """Keep words and files; without either the draft is forgotten."""
         kept = tuple(
-            DraftFile(path=_storable(one.path), name=_storable(one.name), blob=one.blob)
+            replace(one, path=_storable(one.path), name=_storable(one.name))
             for one in files[:MOST_FILES]
         )
         draft = Draft(text=_storable(text), files=kept)

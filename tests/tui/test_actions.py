@@ -2,7 +2,9 @@
 
 import pytest
 
-from llmchat.tui.actions import ACTIONS, bindings, key_label, keys_of
+from llmchat.tui.actions import ACTIONS, bindings, keys_of
+from llmchat.tui.key_names import key_label, keys_label
+from llmchat.tui.keymap import NAMES
 from llmchat.tui.screens.chat import ChatScreen
 from llmchat.tui.widgets.composer import Composer
 from llmchat.tui.widgets.message import MessageView
@@ -38,10 +40,30 @@ def test_what_is_under_ctrl_b_is_under_a_function_key_too():
 
 @pytest.mark.parametrize(
     ("key", "label"),
-    [("ctrl+o", "Ctrl+O"), ("f1", "F1"), ("alt+enter", "Alt+Enter"), ("e", "e"), ("Y", "Y")],
+    [
+        *(("ctrl+o", "Ctrl+O"), ("f1", "F1"), ("alt+enter", "Alt+Enter"), ("e", "e"), ("Y", "Y")),
+        *(("pageup", "PgUp"), ("ctrl+pagedown", "Ctrl+PgDn"), ("shift+tab", "Shift+Tab")),
+        *(("full_stop", "."), ("ctrl+right_square_bracket", "Ctrl+]"), ("minus", "-")),
+    ],
 )
 def test_keys_are_written_as_people_write_them(key, label):
     assert key_label(key) == label
+
+
+def test_no_key_has_a_name_that_only_a_program_knows():
+    for key in sorted(NAMES | {key for action in ACTIONS for key in action.keys.split(",")}):
+        label = key_label(key)
+        assert label.isprintable(), key
+        for word in filter(None, label.split("+")):
+            is_name = word.isalnum() and word[0].isupper() and not word.lower().startswith("page")
+            assert is_name or len(word) == 1, (key, label)
+
+
+def test_every_key_of_an_action_is_shown_on_the_page_of_keys():
+    from llmchat.tui.screens.help import HelpScreen
+
+    shown = HelpScreen()._text(60).plain
+    assert all(keys_label(action.keys) in shown for action in ACTIONS)
 
 
 def test_a_binding_carries_the_id_that_a_user_remaps():

@@ -8,7 +8,7 @@ from textual.widgets import OptionList
 
 from llmchat.tui.screens.dialogs import ChoiceScreen
 from llmchat.tui.screens.file_picker import FilePicker
-from llmchat.tui.widgets.chips import Chips
+from llmchat.tui.widgets.chips import Chips, chip
 from llmchat.tui.widgets.composer import pasted_path
 from tests.engine.conftest import nothing_left
 from tests.tui.conftest import ready, until
@@ -127,6 +127,34 @@ async def test_files_stay_with_the_draft_and_are_read_again(open_app, files, pla
     assert json.loads(places.drafts.read_text()) == {}
 
 
+async def test_a_file_that_changed_since_it_was_attached_says_so_until_it_is_sent(open_app, files):
+    async with open_app("rate=0").run_test(size=(100, 30)) as pilot:
+        await ready(pilot)
+        await say(pilot, "/attach code.py")
+        await until(pilot, lambda: shown(pilot.app.chat) == ["code.py"])
+        await say(pilot, "/attach notes.txt")
+        await until(pilot, lambda: shown(pilot.app.chat) == ["code.py", "notes.txt"])
+        pilot.app.exit()
+    (files / "code.py").write_text("x = 2")
+    (files / "notes.txt").touch()
+    for _ in range(2):  # quitting again changes nothing
+        async with open_app("rate=0").run_test(size=(100, 30)) as pilot:
+            await ready(pilot)
+            await until(pilot, lambda: shown(pilot.app.chat) == ["code.py", "notes.txt"])
+            chat = pilot.app.chat
+            assert ["changed" in chip(part) for part in chat.attached] == [True, False]
+            assert str(chat.query_one(Chips).render()).count("changed since") == 1
+            pilot.app.exit()
+    async with open_app("rate=0").run_test(size=(100, 30)) as pilot:
+        await ready(pilot)
+        chat = pilot.app.chat
+        await until(pilot, lambda: len(shown(chat)) == 2)
+        await say(pilot, "look")
+        await until(pilot, lambda: len(texts(chat)) == 2 and not chat.answering)
+        (file, _, _) = chat.transcript.messages[0].parts
+        assert (file.text, "changed" in chip(file)) == ("x = 2", False)
+
+
 async def test_files_of_a_chat_that_is_not_begun_stay_too(open_app, files):
     async with open_app("rate=0").run_test(size=(100, 30)) as pilot:
         await ready(pilot)
@@ -219,6 +247,6 @@ async def test_a_persona_is_chosen(open_app, places):
         await pilot.press("down", "enter")
         await until(pilot, lambda: chat.settings.persona == "pirate")
         await say(pilot, "hello")
-        await until(pilot, lambda: len(texts(chat)) == 2 and not chat.answering)
+        await until(pilot, lambda: len(texts(chat)) == 2 and chat.turn is None)
         made = chat.transcript.messages[-1].generation
         assert made.settings["system"].source == "persona"

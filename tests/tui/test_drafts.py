@@ -3,8 +3,13 @@
 import json
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from llmchat.core.sweeping import in_drafts
 from llmchat.tui.drafts import DraftFile, Drafts
+from llmchat.tui.screens.attaching_actions import digest_of, placed
+from llmchat.tui.screens.writing import draft_files
+from llmchat.values import Part
 
 
 def test_a_draft_survives(tmp_path: Path):
@@ -73,3 +78,19 @@ def test_half_a_character_does_not_lose_the_draft(tmp_path: Path):
     drafts.put("c1", "a\ud800b", [DraftFile(path="/\udcff", name="\udcff")])
     assert drafts.save()
     assert Drafts(tmp_path).get("c1") == "a?b"
+
+
+def test_what_a_file_said_when_it_was_attached_is_kept_in_a_few_letters(tmp_path: Path):
+    text = Part(kind="file", text="words of the file")
+    other = placed(replace(text, text="other words"), "/a", digest_of(text))
+    assert digest_of(text) != digest_of(replace(text, text="words of the file!"))
+    assert placed(text, "/a").meta == {"path": "/a", "digest": digest_of(text)}
+    assert placed(text, "/a", digest_of(text)).meta == placed(text, "/a").meta
+    assert placed(text, "/a", "").meta == placed(text, "/a").meta, "an older draft"
+    assert other.meta == {"path": "/a", "digest": digest_of(text), "changed": "yes"}
+    drafts = Drafts(tmp_path)
+    drafts.put("c1", "look", draft_files([other]))
+    assert drafts.save()
+    (file,) = Drafts(tmp_path).files("c1")
+    assert file.digest == digest_of(text)
+    assert in_drafts(tmp_path / "drafts.json") == set(), "it is no hash of a blob"

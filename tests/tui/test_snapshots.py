@@ -11,6 +11,8 @@ from llmchat.core.events import PromptRead
 from llmchat.core.inforce import ContextUse
 from llmchat.engine.protocol import WorkerStatus
 from llmchat.errors import WorkerDied
+from llmchat.tui.screens.help import HelpScreen
+from llmchat.tui.widgets.hints import Hints
 from llmchat.values import ModelFile
 from tests.tui.conftest import ready, until
 from tests.tui.fake import NOW, STARTER
@@ -57,12 +59,26 @@ def before(action=None):
         chat.composer.cursor_blink = False  # before a screen can cover it
         if action is not None:
             await action(pilot, chat)
+        await until(pilot, lambda: has_its_focus(pilot.app.screen), "the cursor")
         for writable in (*pilot.app.screen.query(Input), *pilot.app.screen.query(TextArea)):
             writable.cursor_blink = False  # what opened with a cursor of its own
         await pilot.wait_for_scheduled_animations()
-        await pilot.pause(0.2)
+        await until(pilot, lambda: at_rest(pilot.app), "everything to be drawn")
 
     return run
+
+
+def has_its_focus(screen):
+    """Whether what has the focus knows it: a cursor that stops blinking before that is gone."""
+    return screen.focused is None or screen.focused.has_focus
+
+
+def at_rest(app):
+    """Whether nothing is on its way to the screen: no work but what waits for a test or a clock."""
+    screen = app.screen
+    working = [worker for worker in app.workers if worker.group not in {"draft", "follow"}]
+    drawing = screen._layout_required or screen._repaint_required or screen._dirty_widgets
+    return not (working or drawing or screen._callbacks)
 
 
 @SIZES
@@ -155,6 +171,8 @@ def test_searching_everything(snap_compare, make_app, talks, size):
 def test_help(snap_compare, make_app, talks, size):
     async def show(pilot, chat):
         await pilot.press("f1")
+        await until(pilot, lambda: isinstance(pilot.app.screen, HelpScreen))
+        await until(pilot, lambda: pilot.app.screen.query_one("Static").size.height > 24)
 
     assert snap_compare(make_app(), terminal_size=size, run_before=before(show))
 
@@ -162,6 +180,8 @@ def test_help(snap_compare, make_app, talks, size):
 def test_a_focused_message(snap_compare, make_app, talks):
     async def focus(pilot, chat):
         await pilot.press("shift+tab")
+        await until(pilot, lambda: chat.transcript.has_focus_within)
+        await until(pilot, lambda: chat.query_one(Hints).scope == "message")
 
     assert snap_compare(make_app(), terminal_size=(120, 40), run_before=before(focus))
 

@@ -4,6 +4,7 @@ By `@` in the composer, by `/attach PATH`, or by pasting a path. Reading a file 
 """
 
 import asyncio
+from hashlib import blake2b
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -12,16 +13,24 @@ from textual import on, work
 from llmchat.errors import LlmchatError
 from llmchat.text import say
 from llmchat.text.cleaning import clean_line
-from llmchat.tui.screens.chat_base import PATH, ChatBase
+from llmchat.tui.screens.chat_base import DIGEST, PATH, ChatBase
 from llmchat.tui.told import told
-from llmchat.tui.widgets.chips import Chips
+from llmchat.tui.widgets.chips import CHANGED, Chips
 from llmchat.tui.widgets.composer import Composer
 from llmchat.values import Part
 
 
-def placed(part: Part, path: str) -> Part:
-    """A part that remembers where it was read."""
-    return replace(part, meta={**part.meta, PATH: path})
+def placed(part: Part, path: str, before: str = "") -> Part:
+    """A part that remembers where it was read, and what it said `before`, when it was attached."""
+    now = digest_of(part)
+    meta = {**part.meta, PATH: path, DIGEST: before or now}
+    return replace(part, meta={**meta, CHANGED: "yes"} if before not in ("", now) else meta)
+
+
+def digest_of(part: Part) -> str:
+    """What a file says, in a few letters: shorter than the hash that names a blob."""
+    said = part.blob or part.text
+    return blake2b(said.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 
 class AttachingActions(ChatBase):
@@ -41,7 +50,7 @@ class AttachingActions(ChatBase):
         """Attach the files that a path, a folder or a pattern means."""
         rt = await self.runtime()
         found = await asyncio.to_thread(rt.attachments.read, pattern)
-        parts = map(placed, found.parts, found.paths)
+        parts = await asyncio.to_thread(lambda: [*map(placed, found.parts, found.paths)])
         self.put_attached((*self.attached, *parts))
         if found.passed_over:
             names = clean_line(", ".join(found.passed_over), 120)
@@ -50,7 +59,10 @@ class AttachingActions(ChatBase):
     @work(group="restore", exclusive=True)
     @told
     async def restore_files(self) -> None:
-        """Read the files of a draft again, as they are now; say which cannot be had any more."""
+        """Read the files of a draft again, as they are now.
+
+        Their lines say which have changed since; a notice says which cannot be had any more.
+        """
         rt = await self.runtime()
         wanted = self.to_restore
         parts: list[Part] = []
@@ -58,7 +70,7 @@ class AttachingActions(ChatBase):
         for file in wanted:
             try:
                 part = await asyncio.to_thread(rt.attachments.read_file, Path(file.path), file.name)
-                parts.append(placed(part, file.path))
+                parts.append(await asyncio.to_thread(placed, part, file.path, file.digest))
             except LlmchatError:
                 gone.append(file.name)
         if wanted is not self.to_restore:

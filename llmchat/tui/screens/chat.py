@@ -23,7 +23,7 @@ from llmchat.tui.told import told
 from llmchat.tui.widgets.activity import Activity
 from llmchat.tui.widgets.chips import Chips
 from llmchat.tui.widgets.composer import Composer
-from llmchat.tui.widgets.hints import Hints
+from llmchat.tui.widgets.hints import CHAT, NOWHERE, Hints
 from llmchat.tui.widgets.sidebar import Sidebar
 from llmchat.tui.widgets.status_line import StatusLine
 from llmchat.tui.widgets.transcript import Transcript
@@ -57,7 +57,7 @@ class ChatScreen(ViewActions, ConversationActions, MessageActions, SlashCommands
             with Vertical(id="main"):
                 with Vertical(id="stage"):
                     yield Transcript(id="transcript")
-                    yield Welcome()
+                    yield Welcome(self.keymap)
                 yield Activity()
                 yield Chips(markup=False)
                 yield Composer(id="composer", keymap=self.keymap)
@@ -67,6 +67,8 @@ class ChatScreen(ViewActions, ConversationActions, MessageActions, SlashCommands
     def on_mount(self) -> None:
         """Show the shell; the rest comes when the Runtime is there."""
         self.status.state = say("tui.state_starting")
+        self.watch(self, "focused", self._hint)
+        self.watch(self.status, "busy", self._hint)
         self._begin()
 
     @work(group="begin")
@@ -138,9 +140,22 @@ class ChatScreen(ViewActions, ConversationActions, MessageActions, SlashCommands
 
     # -- focus and size -------------------------------------------------------------------
 
-    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
-        """The line of keys tells what the focused part can do."""
-        self.query_one(Hints).scope = getattr(event.widget, "SCOPE", "composer")
+    def _hint(self) -> None:
+        """The line of keys tells what the focused part can do; a dialog has a line of its own."""
+        where = getattr(self.focused, "SCOPE", CHAT) if self.app.screen is self else NOWHERE
+        view = self.focused if where == "message" else None
+        message = getattr(view, "message", None)  # of a class that is imported with a message
+        for hints in self.query(Hints):
+            hints.scope = where
+            hints.without = self.refused(message) if message is not None else frozenset()
+
+    def on_screen_suspend(self) -> None:
+        """A dialog lies over the chat."""
+        self.query_one(Hints).scope = NOWHERE
+
+    def on_screen_resume(self) -> None:
+        """The dialog is gone."""
+        self._hint()
 
     def on_resize(self, event: events.Resize) -> None:
         """Below 20 x 6 there is no chat to be had: say so."""

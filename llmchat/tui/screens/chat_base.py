@@ -20,6 +20,7 @@ from llmchat.errors import LlmchatError
 from llmchat.tui.drafts import DraftFile, Drafts
 from llmchat.tui.follower import sentences
 from llmchat.tui.widgets.activity import Activity
+from llmchat.tui.widgets.chips import CHANGED
 from llmchat.tui.widgets.composer import Composer
 from llmchat.tui.widgets.sidebar import Sidebar
 from llmchat.tui.widgets.status_line import StatusLine
@@ -36,9 +37,15 @@ PATH = "path"
 """Where a file on a message that is being written lies; the message that is sent does not say."""
 
 
+DIGEST = "digest"
+"""What such a file said when it was attached, in a few letters."""
+
+OURS = frozenset({PATH, DIGEST, CHANGED})
+
+
 def without_path(part: Part) -> Part:
     """A part as it is sent."""
-    return replace(part, meta={key: value for key, value in part.meta.items() if key != PATH})
+    return replace(part, meta={key: value for key, value in part.meta.items() if key not in OURS})
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from llmchat.text import say
-from llmchat.tui.actions import ACTIONS, Action, key_label, keys_of
+from llmchat.tui.actions import ACTIONS, Action, keys_of
+from llmchat.tui.key_names import keys_label
 
 WIDTH, FRAME, KEYS = 88, 8, 30
 """Columns of the box, of its frame with the scroll bar, and of the keys."""
@@ -67,7 +68,6 @@ class HelpScreen(ModalScreen[None]):
         return Content("\n").join(lines[:-1])
 
     def _line(self, action: Action, room: int) -> Content:
-        keys = keys_of(action, self._keymap).split(",")
-        label = " ".join(key_label(key) for key in keys)
+        label = keys_label(keys_of(action, self._keymap))
         sentence = textwrap.fill(action.help, room).replace("\n", "\n" + " " * KEYS)
         return Content.assemble((f"{label:<{KEYS}}", "$text-accent"), (sentence, ""))

@@ -39,13 +39,24 @@ class MessageActions(Opening):
     @work(group="message")
     @told
     async def _do(self, what: str, message: Message) -> None:
-        if self.answering and what not in {"copy", "copy_code"}:
-            self.tell(say("tui.busy"))
-            return
-        if message.role == "system" and what in {"regenerate", "continue"}:
-            self.tell(say("tui.summary_fixed"))
+        if refusal := self.refusal(what, message):
+            self.tell(refusal)
             return
         await self._DEEDS[what](self, message)
+
+    def refusal(self, what: str, message: Message) -> str:
+        """Why that cannot be done to a message now; "" when it can."""
+        if self.answering and what not in {"copy", "copy_code"}:
+            return say("tui.busy")
+        if message.role == "system" and what in {"regenerate", "continue"}:
+            return say("tui.summary_fixed")
+        if message.role != "assistant" and what == "continue":
+            return say("tui.only_replies")
+        return ""
+
+    def refused(self, message: Message) -> frozenset[str]:
+        """The ids of the actions that would be refused for a message now."""
+        return frozenset(f"message.{what}" for what in self._DEEDS if self.refusal(what, message))
 
     async def _edit(self, message: Message) -> None:
         self.begin_edit(message)
@@ -80,9 +91,6 @@ class MessageActions(Opening):
 
     async def _continue(self, message: Message) -> None:
         rt = await self.runtime()
-        if message.role != "assistant":
-            self.tell(say("tui.only_replies"))
-            return
         self.watch_turn(await rt.chats.continue_(message.id))
 
     async def _fork(self, message: Message) -> None:

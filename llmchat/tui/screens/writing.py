@@ -12,7 +12,7 @@ from textual.widgets import TextArea
 from llmchat.text import say
 from llmchat.tui.drafts import DraftFile
 from llmchat.tui.screens.attaching_actions import AttachingActions
-from llmchat.tui.screens.chat_base import PATH
+from llmchat.tui.screens.chat_base import DIGEST, PATH
 from llmchat.tui.screens.model_actions import ModelActions
 from llmchat.tui.told import told
 from llmchat.values import Message, Part
@@ -26,7 +26,12 @@ FILES = ("file", "image")
 def draft_files(parts: Sequence[Part]) -> list[DraftFile]:
     """Attached files as a draft keeps them; those of a message that is edited are its own."""
     return [
-        DraftFile(path=part.meta[PATH], name=part.meta.get("name", ""), blob=part.blob)
+        DraftFile(
+            path=part.meta[PATH],
+            name=part.meta.get("name", ""),
+            blob=part.blob,
+            digest=part.meta.get(DIGEST, ""),
+        )
         for part in parts
         if PATH in part.meta
     ]

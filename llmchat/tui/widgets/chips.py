@@ -19,13 +19,20 @@ from llmchat.values import Part
 SHOWN = 4
 """Lines; more are counted."""
 
+CHANGED = "changed"
+"""Meta of a file that says something else than when it was attached."""
+
 
 def chip(part: Part) -> str:
     """A file in a few words, cleaned."""
     name = clean_line(part.meta.get("name", ""), 60)
     size = part.meta.get("size", "")
-    words = f"▤ {name}"
-    return f"{words} · {size_label(int(size))}" if size.isdecimal() else words
+    words = [f"▤ {name}"]
+    if size.isdecimal():
+        words.append(size_label(int(size)))
+    if CHANGED in part.meta:
+        words.append(say("tui.chips_changed"))
+    return " · ".join(words)
 
 
 class Chips(Static):

@@ -36,6 +36,8 @@ class ModelEntry:
 class ModelList(PlainList):
     """Entries, filtered and ordered by how well they match what is typed."""
 
+    SCOPE = "models"
+
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._entries: Sequence[ModelEntry] = ()

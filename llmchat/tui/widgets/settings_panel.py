@@ -23,6 +23,14 @@ from llmchat.values import ChatSettings
 class Prompt(TextArea):
     """The system prompt; told when it loses the focus, not at every key."""
 
+    SCOPE = "prompt"
+
+
+class Line(Input):
+    """One setting; told at Enter, and when it loses the focus."""
+
+    SCOPE = "setting"
+
 
 class SettingsPanel(VerticalScroll, can_focus=False):
     """The settings of one conversation."""
@@ -87,7 +95,7 @@ class SettingsPanel(VerticalScroll, can_focus=False):
         for field in FIELDS:
             with Horizontal(id=f"row-{field.id}"):
                 yield Static(Content(field.label), classes="panel--label")
-                yield Input(id=field.id, compact=True)
+                yield Line(id=field.id, compact=True)
                 yield Static("", classes="panel--source", markup=False)
         yield Static("", classes="panel--error", markup=False)
         yield Static(Content(say("tui.settings_note")), classes="panel--note")

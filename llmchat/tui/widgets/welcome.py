@@ -11,7 +11,8 @@ from textual.reactive import reactive
 from textual.widgets import OptionList, Static
 
 from llmchat.text import say
-from llmchat.tui.actions import ACTIONS, key_label
+from llmchat.tui.actions import ACTIONS, keys_of
+from llmchat.tui.key_names import key_label
 from llmchat.tui.widgets.model_list import ModelEntry, ModelList
 
 TIPS = ("chat.model", "chat.settings", "chat.palette", "chat.help")
@@ -44,6 +45,10 @@ class Welcome(VerticalGroup):
     model: reactive[str | None] = reactive(None)
     """The model that would answer, "" = none on this disk, None = not looked yet."""
 
+    def __init__(self, keymap: dict[str, str] | None = None) -> None:
+        super().__init__()
+        self._keymap = keymap or {}
+
     def compose(self) -> ComposeResult:
         """Name, words, list, tips."""
         yield Static("llmchat", classes="welcome--name")
@@ -56,7 +61,7 @@ class Welcome(VerticalGroup):
         lines = []
         for identity in TIPS:
             action = by_id[identity]
-            key = key_label(action.keys.split(",")[0])
+            key = key_label(keys_of(action, self._keymap).split(",")[0].strip())
             lines.append(Content.assemble((f"{key:<8}", "$text-accent"), action.label))
         return Content("\n").join(lines)
 
