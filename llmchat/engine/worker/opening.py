@@ -19,7 +19,8 @@ from llmchat.engine.worker import circumstances, fit
 from llmchat.engine.worker.adapters import Adapters
 from llmchat.engine.worker.capi import Context, Pointer, model_description, model_text
 from llmchat.engine.worker.chat.parse import ReplyParser
-from llmchat.engine.worker.chat.template import ChatTemplate, Segment
+from llmchat.engine.worker.chat.segments import Segment
+from llmchat.engine.worker.chat.template import ChatTemplate
 from llmchat.engine.worker.fit import Decision
 from llmchat.engine.worker.loader import Loaded
 from llmchat.engine.worker.loading import Audience, build, load

@@ -11,7 +11,8 @@ import numpy as np
 from msgspec import Struct
 
 from llmchat.engine.protocol import ChatMessage, Messages, Prompt, RawText, RawTokens
-from llmchat.engine.worker.chat.template import ChatTemplate, Segment, fuse
+from llmchat.engine.worker.chat.segments import Segment, fuse
+from llmchat.engine.worker.chat.template import ChatTemplate
 from llmchat.engine.worker.vocab import Vocab
 from llmchat.errors import GenerationFailed
 

@@ -8,7 +8,8 @@ import pytest
 
 from llmchat.engine.protocol import ChatMessage, Messages
 from llmchat.engine.worker.chat.parse import ReplyParser
-from llmchat.engine.worker.chat.template import ChatTemplate, Segment
+from llmchat.engine.worker.chat.segments import Segment
+from llmchat.engine.worker.chat.template import ChatTemplate
 from llmchat.values import ToolCall
 from tests.engine.chat import bundled
 from tests.engine.chat.facts import FACTS, WRITES_NO_CALLS

@@ -5,7 +5,8 @@ import time
 import pytest
 
 from llmchat.engine.protocol import ChatMessage, Messages
-from llmchat.engine.worker.chat.template import PLAIN, ChatTemplate, Segment, fuse
+from llmchat.engine.worker.chat.segments import Segment, fuse
+from llmchat.engine.worker.chat.template import PLAIN, ChatTemplate
 from llmchat.errors import GenerationFailed
 from llmchat.values import ToolCall
 

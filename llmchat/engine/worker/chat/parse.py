@@ -18,7 +18,8 @@ from llmchat.engine.protocol import DeltaKind
 from llmchat.engine.worker.chat import toolless
 from llmchat.engine.worker.chat.calls import read_calls, string_parameters
 from llmchat.engine.worker.chat.probe import Markers
-from llmchat.engine.worker.chat.template import ChatTemplate, Segment
+from llmchat.engine.worker.chat.segments import Segment
+from llmchat.engine.worker.chat.template import ChatTemplate
 from llmchat.values import ToolCall
 
 State = Literal["text", "thinking", "tool", "header"]

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from llmchat.engine.protocol import Generate, Messages
-from llmchat.engine.worker.chat.template import ChatTemplate, Segment
+from llmchat.engine.worker.chat.segments import Segment
+from llmchat.engine.worker.chat.template import ChatTemplate
 from llmchat.engine.worker.constraint.faults import bad
 from llmchat.engine.worker.constraint.rule import Rule
 from llmchat.engine.worker.constraint.thinking import AfterThinking, Way

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Final
 
-from llmchat.engine.worker.chat.template import Segment
+from llmchat.engine.worker.chat.segments import Segment
 from llmchat.engine.worker.memory.kinds import Checkpoint
 
 MOST: Final = 12

@@ -11,7 +11,7 @@ from llama_cpp import llama_cpp as lib
 
 from llmchat.engine.protocol import Embed, Rerank
 from llmchat.engine.worker.capi import Pointer
-from llmchat.engine.worker.chat.template import Segment
+from llmchat.engine.worker.chat.segments import Segment
 from llmchat.engine.worker.prompts import read_segments
 from llmchat.engine.worker.vocab import Vocab
 from llmchat.errors import GenerationFailed

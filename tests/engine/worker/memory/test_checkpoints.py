@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from llmchat.engine.worker.chat.template import Segment
+from llmchat.engine.worker.chat.segments import Segment
 from llmchat.engine.worker.memory.checkpoints import MOST, add, marks
 from llmchat.engine.worker.memory.kinds import Checkpoint, Kind, reach
 
