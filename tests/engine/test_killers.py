@@ -7,7 +7,6 @@ worker: each is done or refused in a sentence, and nothing dies.
 import json
 import math
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -18,15 +17,13 @@ import pytest
 from llmchat.engine.protocol import (
     Constraint,
     Generate,
-    Loading,
-    Plan,
     RawText,
     RawTokens,
 )
 from llmchat.errors import EngineError, GenerationFailed, WorkerDied
 from llmchat.values import ModelFile, Sampling, Wants
 from tests.engine.asking import chat, events, finished
-from tests.engine.conftest import MakeEngine, workers_of
+from tests.engine.conftest import MakeEngine
 
 pytestmark = pytest.mark.model
 
@@ -155,49 +152,3 @@ async def test_no_request_ends_the_worker(make_engine: MakeEngine, starter: Path
             assert session.alive
     assert all(sentence.strip() for sentence in said)
     assert len(finished(await events(session, chat("still there?", max_tokens=2)))) == 1
-
-
-def limit_memory(pid: int, spare: int) -> None:
-    """Let a process map no more than it has now and `spare` bytes: its next allocations fail."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
-    most = pages * resource.getpagesize() + spare
-    resource.prlimit(pid, resource.RLIMIT_AS, (most, most))
-
-
-STAGES = [
-    "weights",
-    *(pytest.param(stage, marks=pytest.mark.torture) for stage in ("plan", "context", "ready")),
-]
-
-
-@pytest.mark.parametrize("stage", STAGES)
-async def test_no_memory_at_any_stage_is_a_sentence_and_the_next_worker_works(
-    make_engine: MakeEngine, starter: Path, home: Path, stage: str
-):
-    engine = make_engine(None)
-    model = ModelFile(name="m", path=str(starter), identity="0" * 64, size=1)
-    limited: list[int] = []
-
-    def note(event: Plan | Loading) -> None:
-        here = "weights" if isinstance(event, Plan) else event.stage
-        if here == stage and not limited:
-            limited.extend(workers_of(home))
-            limit_memory(limited[0], 1 << 20)
-
-    said = ""
-    try:
-        session = await engine.open(model, Wants(n_ctx=8192), note)
-        if not limited:
-            limited.append((await session.status()).pid)
-            limit_memory(limited[0], 0)
-        await events(session, chat("hello " * 50, max_tokens=2, n=8))
-    except EngineError as error:
-        said = str(error)
-    assert limited
-    assert "\n" not in said
-    assert stage != "weights" or "Cannot allocate memory" in said
-    for worker in await engine.live():
-        await engine.stop(worker.pid, force=True)
-    engine.forget_deaths(model)
-    session = await engine.open(model, Wants(n_ctx=512))
-    assert len(finished(await events(session, chat("and now?", max_tokens=2)))) == 1

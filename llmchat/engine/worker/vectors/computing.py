@@ -14,7 +14,7 @@ from llama_cpp import llama_cpp as lib
 
 from llmchat.engine.backend import Emit
 from llmchat.engine.protocol import Embed, Embedded, Failed, PromptProgress, Rerank, Reranked
-from llmchat.engine.worker.capi import ABORTED, OK, Context
+from llmchat.engine.worker.capi import ABORTED, NO_MEMORY, OK, Context
 from llmchat.text import say
 
 Vector = npt.NDArray[np.float32]
@@ -104,7 +104,8 @@ class Vectors:
             self._take(taken)
         for job in jobs:
             if code not in (OK, ABORTED):
-                self._drop(job, "decode_failed", say("engine.decode_failed", code=code))
+                key = "engine.no_memory" if code == NO_MEMORY else "engine.decode_failed"
+                self._drop(job, "decode_failed", say(key, code=code))
             elif code == ABORTED:
                 job.given = len(job.found)
             elif len(job.found) == len(job.rows):
