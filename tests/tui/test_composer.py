@@ -5,8 +5,10 @@ from textual._xterm_parser import XTermParser
 
 from llmchat.tui.keys import teach_alt_enter
 from llmchat.tui.themed import ThemedApp
+from llmchat.tui.widgets.chips import CHANGED, Chips
 from llmchat.tui.widgets.composer import Composer
-from tests.tui.conftest import until
+from llmchat.values import Part
+from tests.tui.conftest import ready, until
 
 
 class Alone(ThemedApp):
@@ -119,3 +121,12 @@ async def test_it_grows_to_a_limit():
         await until(pilot, lambda: composer.size.height == 5)
         composer.replace_text("\n" * 40)
         await until(pilot, lambda: composer.size.height == 10)
+
+
+async def test_a_file_takes_one_line_so_that_a_click_means_it(make_app):
+    long = Part(kind="file", meta={"name": "a/long/path/" * 5, "size": "9", CHANGED: "yes"})
+    async with make_app().run_test(size=(60, 20)) as pilot:
+        await ready(pilot)
+        chips = pilot.app.chat.query_one(Chips)
+        chips.show([long, long], "12 tokens")
+        await until(pilot, lambda: chips.size.height == 3, "two files and what they weigh")

@@ -44,6 +44,8 @@ class Chips(Static):
         padding: 0 3;
         display: none;
         color: $text-accent;
+        text-wrap: nowrap;
+        text-overflow: ellipsis;
         &.-shown { display: block; }
     }
     """
