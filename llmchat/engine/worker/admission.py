@@ -57,6 +57,8 @@ class Admission:
     @property
     def busy(self) -> bool:
         """There is something to do now: not all wait for a disk."""
+        if self._fetching.nobody_is_away:  # nearly always, and asked for every token
+            return bool(self.running or self.waiting)
         away = self._fetching.is_away
         return (
             self._some_cancelled

@@ -38,6 +38,11 @@ class Fetching:
         self._wake = wake
         self._flight: _Flight | None = None
 
+    @property
+    def nobody_is_away(self) -> bool:
+        """Nothing was asked of a disk that has not been used or forgotten."""
+        return self._flight is None
+
     def is_away(self, who: Who) -> bool:
         """Whether there is nothing to do for it now: it waits for a disk."""
         flight = self._flight
