@@ -5,6 +5,7 @@ import pytest
 from llmchat.core.turn import Turn
 from llmchat.errors import NotFound, UsageError, WorkerDied
 from llmchat.values import ChatSettings, Message, Part, Sampling
+from tests.core.test_turn import wait_for_text
 
 
 async def said(rt, chat, words, **more):
@@ -130,6 +131,7 @@ async def test_a_message_sent_while_another_is_answered_is_a_sibling(rt, open_ru
     first = await rt.chats.send(chat.id, "one\n#!words=100000;rate=100")
     other = await open_runtime()
     turn = await other.chats.send(chat.id, "two\n#!say=2")
+    await wait_for_text(first)  # stopped before that, it would leave no reply
     await rt.chats.cancel(first.id)
     (second,) = await turn.wait()
     await first.wait()
