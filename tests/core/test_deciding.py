@@ -67,7 +67,9 @@ async def test_cancelling_and_closing_end_the_waiting(open_runtime):
     await until_asked(turn)
     await rt.chats.cancel(turn.id)
     assert turn.done
-    again = await rt.chats.regenerate(turn.replies[0].id, once=ASK)
+    *_, question = await rt.chats.branch(turn.conversation)
+    assert question.text.startswith("the last")
+    again = await rt.chats.regenerate(question.id, once=ASK)
     await until_asked(again)
     await rt.chats.aclose()
     assert again.done
