@@ -50,8 +50,8 @@ class Admission:
         self._fetching = Fetching(table, wake)
         self._put_back: list[Reply] = []
         """Running replies that gave way, and read their tokens anew once there is room."""
-        self._some_cancelled = False
-        self._untidy = False
+        self.some_cancelled = False
+        self.untidy = False
         """Somebody was let in since the pool was last in order."""
 
     @property
@@ -61,7 +61,7 @@ class Admission:
             return bool(self.running or self.waiting)
         away = self._fetching.is_away
         return (
-            self._some_cancelled
+            self.some_cancelled
             or any(not away(task) for task in self.waiting)
             or any(
                 reply.finish is None and not away(reply)
@@ -78,19 +78,19 @@ class Admission:
     def cancel(self, task: Task) -> None:
         """From any thread: end a request before the next step."""
         task.cancelled = True
-        self._some_cancelled = True
+        self.some_cancelled = True
         self._wake()
 
     def turn(self) -> list[Reply]:
         """Drop what was cancelled, let in who has room; whose tokens may be computed now."""
-        if self._some_cancelled:
-            self._some_cancelled = False
+        if self.some_cancelled:
+            self.some_cancelled = False
             self._drop_cancelled()
         if self._put_back:
             self._resume()
         if self.waiting:
             self._admit()
-        if self._untidy:
+        if self.untidy:
             self._tidy()
         return [
             reply
@@ -132,7 +132,7 @@ class Admission:
     def _tidy(self) -> None:
         """A step towards a pool in which idle sequences cost the running ones nothing."""
         replies = [reply for task in self.running for reply in task.replies]
-        self._untidy = self.table.tidy(sum(len(r.tokens) for r in replies if r.slot))
+        self.untidy = self.table.tidy(sum(len(r.tokens) for r in replies if r.slot))
 
     def _has_room(self, task: Task) -> bool:
         n = max(1, task.request.n)
@@ -165,7 +165,7 @@ class Admission:
         if self.table.kind.wants_checkpoints:
             pieces = list(map(self.vocab.piece, task.read.tokens))
             task.marks = marks(task.read.segments, pieces)
-        self._untidy = True
+        self.untidy = True
         self._open_replies(task, slots)
         # Not before: it is in line or runs, so that whatever breaks meanwhile is told to it, too.
         self.waiting.remove(task)

@@ -106,6 +106,11 @@ class Batch:
         self.n = end
         return end - 1
 
+    def follow(self, row: int, token: int) -> None:
+        """Let `row`, of one token, be the next token of the same sequence."""
+        self._token_at[row] = token
+        self._pos_at[row] += 1
+
     def output_all(self) -> None:
         """Ask for an output of every row, as embeddings need."""
         self._output[: self.n] = 1

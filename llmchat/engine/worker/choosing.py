@@ -48,6 +48,49 @@ class Chooser:
             else:
                 self._take_prompt(reply, part.row)
 
+    def most_at_once(self, replies: list[Reply]) -> int:
+        """Tokens that may be chosen for each before anybody looks at them: see `choose`."""
+        if self._admission.untidy or any(reply.is_watched for reply in replies):
+            return 1
+        most = self._admission.n_ctx - max(len(reply.tokens) for reply in replies)
+        for reply in replies:
+            limit = reply.task.request.max_tokens
+            if limit is not None:
+                most = min(most, limit - reply.written)
+        return max(1, most)
+
+    def choose(self, parts: list[Part]) -> bool:
+        """Choose a next token for each, and make the batch the step that computes it.
+
+        Nothing else: `look_back` does the rest for all of them. False: somebody's reply is over.
+        """
+        batch = self._context.batch
+        go_on = True
+        for reply, _count, row, _guess in parts:
+            token = reply.chain.sample(self._context, row)
+            if token in reply.task.ends:
+                reply.over, go_on = True, False
+            else:
+                reply.tokens.append(token)
+                batch.follow(row, token)
+        return go_on
+
+    def look_back(self, parts: list[Part], steps: int) -> None:
+        """After so many steps and `choose` after each: what came of them."""
+        now = time.perf_counter()
+        for part in parts:
+            reply, slot = part.reply, part.reply.slot
+            assert slot is not None
+            start = len(slot.tokens)
+            self._table.extend(slot, reply.tokens[start : start + steps])
+            reply.last = now
+            for token in reply.tokens[start + 1 :]:
+                reply.text.add(self._visible(reply, token), (), now)
+            if reply.over:
+                self._admission.end(reply, "stop")
+            else:
+                self._check_end(reply)
+
     def _take_prompt(self, reply: Reply, row: int) -> None:
         report(reply.task)
         if reply.pending == 0:

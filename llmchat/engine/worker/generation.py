@@ -15,6 +15,7 @@ from llmchat.engine.worker.admission import Admission
 from llmchat.engine.worker.capi import ABORTED, NO_MEMORY, NO_SLOT, OK, Context
 from llmchat.engine.worker.choosing import Chooser
 from llmchat.engine.worker.reply import Part, Reply, Task
+from llmchat.engine.worker.reply_text import PACE
 from llmchat.engine.worker.speculation import Costs
 from llmchat.engine.worker.threads import ThreadGovernor
 from llmchat.text import say
@@ -34,8 +35,12 @@ class Generation:
         *,
         n_threads: int,
         markers: frozenset[bytes] = frozenset(),
+        called: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`markers`: control tokens that mean something to the parser, as their text."""
+        """`markers`: control tokens that mean something to the parser, as their text.
+
+        `called`: whether somebody else waits for this thread.
+        """
         self.context = context
         self.table = admission.table
         self.steps = 0
@@ -51,6 +56,7 @@ class Generation:
         self._mixture = NOTHING
         """What the last decode computed with."""
         self._rows_before = 0
+        self._called = called
         self._alone: Task | None = None
         """Whose decode runs, when it is nobody else's."""
 
@@ -111,7 +117,12 @@ class Generation:
             shares = scheduler.plan(generating, [], batch.n_rows, 0)
             self._decode(self._in_shares(shares, guess=True), "guesses")
         else:
-            self._decode([self._next_row(reply) for reply in ready], "generates")
+            parts = [self._next_row(reply) for reply in ready]
+            most = self._chooser.most_at_once(ready)
+            if most > 1:
+                self._go_on(parts, most)
+            else:
+                self._decode(parts, "generates")
 
     def _next_row(self, reply: Reply) -> Part:
         """One token of a reply that generates: nearly every step is made of these only."""
@@ -164,29 +175,61 @@ class Generation:
             self._costs.forgive()
         return guess[:count]
 
+    def _go_on(self, parts: list[Part], most: int) -> None:
+        """Steps of one token a reply, at most `most`, while nobody comes, leaves or ends.
+
+        Between two of them only that is done without which the next cannot begin: books, text and
+        the look around wait for the last one, 50 ms later.
+        """
+        if not self._may_compute(parts):
+            return
+        until = time.perf_counter() + PACE
+        steps = 0
+        code = self._compute(parts, "generates")
+        while code == OK:
+            steps += 1
+            goes_on = self._chooser.choose(parts)
+            if not goes_on or steps == most or self._is_due(until):
+                break
+            code = self._compute(parts, "generates")
+        self._alone = None
+        if steps:
+            self._chooser.look_back(parts, steps)
+        if code != OK:
+            self._break(parts, code)
+
+    def _is_due(self, until: float) -> bool:
+        return time.perf_counter() >= until or self._admission.some_cancelled or self._called()
+
     def _decode(self, parts: list[Part], kind: Kind) -> None:
+        if not self._may_compute(parts):
+            return
+        code = self._compute(parts, kind)
+        self._alone = None
+        if code == OK:
+            self._chooser.take(parts)
+        else:
+            self._break(parts, code)
+
+    def _may_compute(self, parts: list[Part]) -> bool:
+        """Note whose step it is, so that a cancel can break it off. False: it came before that."""
         first = parts[0].reply.task
         self.context.abort(False)
         self._alone = (
             first if len(parts) == 1 or all(part.reply.task is first for part in parts) else None
         )
         if first.cancelled and self._alone is not None:
-            # It was cancelled before the flag could reach llama.cpp.
             self._alone = None
-            return
+            return False
+        return True
+
+    def _compute(self, parts: list[Part], kind: Kind) -> int:
         started, cpu = time.perf_counter(), self._cpu()
         code = self.context.decode()
         if code == OK:
             self.context.synchronize()
-            self._alone = None
             self._measure(parts, kind, started, self._cpu() - cpu)
-            self._chooser.take(parts)
-            return
-        self._alone = None
-        if code == NO_SLOT:
-            self._make_room([part.reply for part in parts])
-        else:
-            self._after_break([part.reply for part in parts], code)
+        return code
 
     def _measure(self, parts: list[Part], kind: Kind, started: float, cpu: float) -> None:
         now = time.perf_counter()
@@ -208,6 +251,13 @@ class Generation:
             self.context.set_threads(n_threads, n_threads)
 
     # what went wrong
+
+    def _break(self, parts: list[Part], code: int) -> None:
+        replies = [part.reply for part in parts]
+        if code == NO_SLOT:
+            self._make_room(replies)
+        else:
+            self._after_break(replies, code)
 
     def _make_room(self, replies: list[Reply]) -> None:
         """The pool is full: idle prefixes go first, then the youngest reply gives way."""

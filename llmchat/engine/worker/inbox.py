@@ -100,6 +100,11 @@ class Inbox:
         self._woken = False
         self._wake = threading.Condition()
 
+    @property
+    def calls(self) -> bool:
+        """Somebody waits to be accepted, or it is time to stop: look around soon."""
+        return bool(self._waiting) or self.stopping
+
     def submit(self, work: Work, emit: Emit) -> Callable[[], None]:
         """Queue a request; the function returned cancels it."""
         request = Request(work, emit)

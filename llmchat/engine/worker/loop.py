@@ -77,6 +77,7 @@ class LlamaBackend(ThreadedBackend):
             opened.adapters,
             n_threads=opened.facts.n_threads,
             markers=opened.markers,
+            called=lambda: self._inbox.calls,
         )
         if self._kv:
             self._saver = _saver(Path(self._kv), opened, lambda: generation.pace)

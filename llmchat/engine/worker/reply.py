@@ -108,6 +108,8 @@ class Reply:
         self.first = 0.0
         self.last = 0.0
         self.finish: FinishReason | None = None
+        self.over = False
+        """The model has chosen to end it, which is not told yet."""
         self.drafter: Drafter | None = None
         self.leader: Reply | None = None
         """Whose prompt it will share; it waits until that is read."""
@@ -129,6 +131,18 @@ class Reply:
         """How many of them may be computed at once: up to the next mark."""
         at = len(self.tokens) - self.pending
         return min((mark - at for mark in self.task.marks if mark > at), default=self.pending)
+
+    @property
+    def is_watched(self) -> bool:
+        """Something beside the model has a say in, or wants to know of, each of its tokens."""
+        request = self.task.request
+        return (
+            self.rule is not None
+            or self.drafter is not None
+            or request.top_logprobs > 0
+            or request.want_tokens
+            or bool(self.task.stop)
+        )
 
     @property
     def order(self) -> tuple[int, int]:
