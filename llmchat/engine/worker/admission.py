@@ -51,13 +51,14 @@ class Admission:
         self._put_back: list[Reply] = []
         """Running replies that gave way, and read their tokens anew once there is room."""
         self.some_cancelled = False
+        """Somebody who is here does not want to be any more: `turn` is due."""
         self.untidy = False
         """Somebody was let in since the pool was last in order."""
 
     @property
     def busy(self) -> bool:
         """There is something to do now: not all wait for a disk."""
-        if self._fetching.nobody_is_away:  # nearly always, and asked for every token
+        if self._fetching.nobody_is_away:  # nearly always
             return bool(self.running or self.waiting)
         away = self._fetching.is_away
         return (
