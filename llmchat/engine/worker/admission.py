@@ -185,7 +185,7 @@ class Admission:
             reply = Reply(task, choice, slot, chain, self._make_parser(task))
             reply.leader = task.replies[0] if task.replies else None
             reply.rule = task.rules[choice] if task.rules else None
-            if task.request.speculation == "ngram" and not self.table.kind.wants_checkpoints:
+            if task.request.speculation == "ngram" and self.table.kind.takes_back:
                 reply.drafter = Drafter()
             task.replies.append(reply)
 

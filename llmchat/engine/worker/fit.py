@@ -90,9 +90,11 @@ def memory_kind(model: Pointer, swa_full: bool, *, cuts: bool = True) -> Kind:
     """What a prefix of this model can be reused for; `cuts` is what its memory says itself."""
     recurrent = bool(lib.llama_model_is_recurrent(model))
     hybrid = bool(lib.llama_model_is_hybrid(model))
-    n_swa = 0 if swa_full else int(lib.llama_model_n_swa(model))
     return Kind(
-        n_swa=n_swa, whole_only=recurrent or hybrid or not cuts, cells=hybrid or not recurrent
+        n_swa=int(lib.llama_model_n_swa(model)),
+        swa_full=swa_full,
+        whole_only=recurrent or hybrid or not cuts,
+        cells=hybrid or not recurrent,
     )
 
 

@@ -93,6 +93,30 @@ def test_what_is_reused_equals_a_fresh_read(model, fresh: Floats, whole: Floats)
     reader.close()
 
 
+def test_a_whole_window_is_only_a_window_once_a_state_was_taken(model, fresh: Floats):
+    """`swa_full` keeps all cells in the pool; llama.cpp's states leave out those behind it."""
+    reader = Reader(model, swa_full=True, n_seq_max=2)
+    slot, _ = reader.open(FIRST)
+    assert reader.context.pos_min(slot.seq) == 0
+    assert reader.table.known(FAR) == 600
+    reader.table.release(slot)
+    reader.table.park(slot)
+    assert reader.table.known(FAR) == 0
+    assert divergence(fresh, reader.read(FAR)) < NOISE
+    assert reader.reused == 0
+    reader.close()
+
+
+def test_a_whole_window_goes_back_to_a_checkpoint_after_parking(model, fresh: Floats):
+    reader = Reader(model, swa_full=True, n_seq_max=2)
+    slot, _ = reader.open(FIRST, marks=[KEPT])
+    reader.table.release(slot)
+    reader.table.park(slot)
+    assert divergence(fresh, reader.read(FAR)) < NOISE
+    assert reader.reused == KEPT
+    reader.close()
+
+
 def test_a_sliding_window_model_runs_in_the_loop(path: Path):
     driver = Driver(path, Wants(n_ctx=512, n_threads=1))
     try:

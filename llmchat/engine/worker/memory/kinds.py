@@ -42,7 +42,9 @@ class Kind(Struct, frozen=True, kw_only=True):
     """What a model's memory can do."""
 
     n_swa: int = 0
-    """Width of the sliding window when old cells are dropped; 0 = everything stays."""
+    """Width of the sliding window; 0 = attention sees everything."""
+    swa_full: bool = False
+    """Cells behind the window stay in the pool. A state drops them all the same."""
     whole_only: bool = False
     """Recurrent and hybrid: a state stands for its whole prefix, it cannot be cut."""
     cells: bool = True
@@ -50,8 +52,21 @@ class Kind(Struct, frozen=True, kw_only=True):
 
     @property
     def wants_checkpoints(self) -> bool:
-        """Going back needs what was kept on the way."""
+        """Going back needs what was kept on the way: in the pool, or once a state was taken."""
         return self.whole_only or self.n_swa > 0
+
+    @property
+    def takes_back(self) -> bool:
+        """Whether the last few tokens of a running sequence can always be cut off again."""
+        return not self.whole_only and (not self.n_swa or self.swa_full)
+
+    def state_begins(self, length: int, pos_min: int) -> int:
+        """Where the window begins in a state of `length` tokens that is taken now.
+
+        Whatever the pool still holds (`pos_min`), llama.cpp writes no cell that the next token
+        does not see (`is_masked_swa` in src/llama-kv-cache.cpp, state_write).
+        """
+        return max(0, pos_min, length - self.n_swa) if self.n_swa else 0
 
 
 class Checkpoint(Struct, frozen=True, eq=False):
@@ -71,7 +86,7 @@ class Kept(Struct, frozen=True, eq=False):
     tokens: list[int]
     state: Bytes
     first: int = 0
-    """`pos_min` when it was taken: where a sliding window begins."""
+    """Where a sliding window begins in the state: `pos_min` once it is restored."""
     checkpoints: tuple[Checkpoint, ...] = ()
     tag: str = ""
     """The conversation it belongs to; empty: it must never reach a disk."""

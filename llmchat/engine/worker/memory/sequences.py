@@ -62,8 +62,12 @@ class Sequences:
 
     def reach(self, slot: Slot, common: int) -> int:
         """How many of `common` leading tokens the sequence can spare a prompt."""
-        first = self._memory.pos_min(slot.seq) if self.kind.n_swa else 0
-        return reach(self.kind, len(slot.tokens), first, common, ends(slot.checkpoints))
+        points = ends(slot.checkpoints)
+        return reach(self.kind, len(slot.tokens), self._pos_min(slot), common, points)
+
+    def _pos_min(self, slot: Slot) -> int:
+        """Where the window of a sequence begins; 0 without one."""
+        return self._memory.pos_min(slot.seq) if self.kind.n_swa else 0
 
     def idle(self) -> Iterator[Slot]:
         """The warm sequences of the pool, the last used first: what a disk may want to keep."""
@@ -75,7 +79,7 @@ class Sequences:
         state = self._memory.state(slot.seq)
         if state is None:
             return None
-        first = max(0, self._memory.pos_min(slot.seq)) if self.kind.n_swa else 0
+        first = self.kind.state_begins(len(slot.tokens), self._pos_min(slot))
         return Kept(list(slot.tokens), state, first, tuple(slot.checkpoints), slot.tag)
 
     # what happens to a sequence
@@ -106,16 +110,14 @@ class Sequences:
         target.cells = source.cells[:count]
         self.pool.share(target.cells)
         target.checkpoints = [point for point in source.checkpoints if point.end <= count]
-        first = self._memory.pos_min(source.seq) if self.kind.n_swa else 0
-        if not cuttable(self.kind, len(source.tokens), first, count):
+        if not cuttable(self.kind, len(source.tokens), self._pos_min(source), count):
             self._go_back(target, count)
 
     def cut(self, slot: Slot, count: int) -> None:
         """Keep the first `count` tokens, or as many as can be right: down to a checkpoint, or 0."""
         if count >= len(slot.tokens):
             return
-        first = self._memory.pos_min(slot.seq) if self.kind.n_swa else 0
-        if not count or not cuttable(self.kind, len(slot.tokens), first, count):
+        if not count or not cuttable(self.kind, len(slot.tokens), self._pos_min(slot), count):
             self._go_back(slot, count)
         elif self._memory.seq_rm(slot.seq, count, -1):
             self._drop_from(slot, count)

@@ -50,7 +50,8 @@ class Pool:
         if self.kind.n_swa:
             window = self.window.setdefault(seq, {})
             window.update({start + offset: token for offset, token in enumerate(tokens)})
-            first = start + len(tokens) - self.kind.n_swa - 3  # it drops late
+            late = start + len(tokens) - self.kind.n_swa - 3
+            first = 0 if self.kind.swa_full else late
             self.window[seq] = {at: token for at, token in window.items() if at >= first}
         return True
 
@@ -104,11 +105,10 @@ class Pool:
 
     def state(self, seq: int, flags: int = 0) -> Bytes | None:
         full = {} if flags & PARTIAL_ONLY else self.held(seq)
-        data = [
-            sorted(full.items()),
-            self.recurrent.get(seq, []),
-            sorted(self.window.get(seq, {}).items()),
-        ]
+        window = self.window.get(seq, {})
+        first = max(window, default=0) + 1 - self.kind.n_swa  # whatever the pool holds
+        seen = sorted((at, token) for at, token in window.items() if at >= first)
+        data = [sorted(full.items()), self.recurrent.get(seq, []), seen]
         return np.frombuffer(json.dumps(data).encode(), np.uint8).copy()
 
     def restore(self, seq: int, data: Bytes, flags: int = 0) -> bool:

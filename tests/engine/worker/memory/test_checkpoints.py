@@ -77,6 +77,10 @@ def test_the_rule_of_reuse():
     assert reach(window, 3000, 1976, 900, [400, 800, 950]) == 800
     assert reach(window, 3000, 1976, 2900) == 2900
     assert reach(window, 3000, 0, 900) == 900
+    assert window.state_begins(3000, 1976) == 3000 - 512
+    assert window.state_begins(300, 0) == 0
+    assert Kind(n_swa=512, swa_full=True).state_begins(3000, 0) == 3000 - 512
+    assert Kind().state_begins(3000, 0) == 0
     state = Kind(whole_only=True)
     assert reach(state, 100, 0, 100) == 100
     assert reach(state, 100, 0, 99) == 0

@@ -12,6 +12,7 @@ from tests.engine.worker.memory.fake import Pool
 KINDS = {
     "full": Kind(),
     "window": Kind(n_swa=6),
+    "whole window": Kind(n_swa=6, swa_full=True),
     "recurrent": Kind(whole_only=True, cells=False),
     "hybrid": Kind(whole_only=True),
 }
