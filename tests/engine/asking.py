@@ -46,3 +46,9 @@ async def first_delta(stream: AsyncIterator[GenerateEvent]) -> Delta:
         if isinstance(event, Delta):
             return event
     raise AssertionError("it ended without text")
+
+
+async def drained(stream: AsyncIterator[GenerateEvent]) -> None:
+    """Read a stream to its end, or to what it raises."""
+    async for _ in stream:
+        pass

@@ -54,6 +54,13 @@ def endless(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMCHAT_CHAT_MAX_TOKENS", "1000")
 
 
+@pytest.fixture
+def even(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replies of 80 tokens each: a small model left to itself says a word, or never ends."""
+    monkeypatch.setenv("LLMCHAT_CHAT_IGNORE_EOS", "true")
+    monkeypatch.setenv("LLMCHAT_CHAT_MAX_TOKENS", "80")
+
+
 def llmchat(*words: str) -> str:
     done = subprocess.run([LLMCHAT, *words], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -79,8 +86,8 @@ def wait_for_words(terminal: Terminal) -> None:
     )
 
 
-def test_type_read_stop_switch_quit_and_find_it_again(models):
-    with Terminal([LLMCHAT], columns=110, lines=34, timeout=90) as t:
+def test_type_read_stop_switch_quit_and_find_it_again(models, even):
+    with Terminal([LLMCHAT], columns=110, lines=70, timeout=90) as t:  # a turn is seen whole
         t.wait_for("Write a message")
         say(t, "Say the word tangerine.")
         t.wait_for(r"tok/s · first token")
@@ -102,7 +109,7 @@ def test_type_read_stop_switch_quit_and_find_it_again(models):
         assert t.wait_exit() == 0
         assert t.restored()
 
-    with Terminal([LLMCHAT], columns=110, lines=34, timeout=60) as t:
+    with Terminal([LLMCHAT], columns=110, lines=70, timeout=60) as t:
         t.wait_for(r"And now\?")
         t.press("ctrl+q")
         assert t.wait_exit() == 0
