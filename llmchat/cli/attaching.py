@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from llmchat.cli.amounts import size
-from llmchat.cli.output import note
+from llmchat.cli.output import end_status, note, status
 from llmchat.core.attaching.attachments import Attachments, about_tokens
 from llmchat.paths import find_places
 from llmchat.text import say
@@ -20,7 +20,11 @@ def attach(patterns: Sequence[str]) -> list[Part]:
     attachments = Attachments(find_places().blobs)
     parts: list[Part] = []
     for pattern in patterns:
-        found = attachments.read(pattern)
+        status(say("cli.attaching", name=pattern))
+        try:
+            found = attachments.read(pattern)
+        finally:
+            end_status()
         parts += found.parts
         for part in found.parts:
             note(_line(part))

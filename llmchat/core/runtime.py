@@ -98,6 +98,7 @@ class Runtime:
         trace: TracebackType | None,
     ) -> None:
         """Stop the turns, save what they have, let go of the models, close the store."""
+        self.attachments.close()
         try:
             await self.chats.aclose()
         finally:

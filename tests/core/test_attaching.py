@@ -2,6 +2,9 @@
 
 import os
 import shutil
+import signal
+import threading
+import time
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -200,12 +203,12 @@ def test_a_word_document_that_swells(monkeypatch):
     assert len(text_of(docx(document("x" * 20_000)), 100)) == 100
 
 
-def pdf(text: str) -> bytes:
-    """A page with a line of text, as small as the format allows (PDF 1.4, appendix G)."""
+def pdf(text: str, pages: int = 1) -> bytes:
+    """Pages with one line of text, as small as the format allows (PDF 1.4, appendix G)."""
     content = f"BT /F1 12 Tf 72 720 Td ({text}) Tj ET".encode()
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R >>",
-        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        b"<< /Type /Pages /Kids [%s] /Count %d >>" % (b"3 0 R " * pages, pages),
         b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R"
         b" /Resources << /Font << /F1 5 0 R >> >> >>",
         b"<< /Length %d >>\nstream\n%s\nendstream" % (len(content), content),
@@ -234,6 +237,29 @@ def test_documents_go_through_a_process_of_their_own(attachments, folder):
         (folder / name).write_bytes(data)
         with pytest.raises(UsageError, match=words):
             attachments.read(name, base=folder)
+
+
+def test_whoever_leaves_does_not_wait_for_a_document(attachments, folder):
+    (folder / "p.pdf").write_bytes(pdf(") Tj (x" * 200_000, pages=10))  # a minute's work
+    refused: list[str] = []
+
+    def read():
+        with pytest.raises(UsageError) as error:
+            attachments.read("p.pdf", base=folder)
+        refused.append(error.value.sentence)
+
+    reading = threading.Thread(target=read)
+    reading.start()
+    readers = attachments._documents._readers
+    end = time.monotonic() + 20
+    while not readers and time.monotonic() < end:
+        time.sleep(0.01)
+    (reader,) = readers
+    attachments.close()
+    reading.join(20)
+    assert (len(refused), reader.returncode) == (1, -signal.SIGKILL)
+    read()  # nor is another one begun
+    assert (len(refused), readers) == (2, set())
 
 
 async def test_a_file_is_sent_kept_found_and_exported(rt, folder):

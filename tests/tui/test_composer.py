@@ -128,5 +128,5 @@ async def test_a_file_takes_one_line_so_that_a_click_means_it(make_app):
     async with make_app().run_test(size=(60, 20)) as pilot:
         await ready(pilot)
         chips = pilot.app.chat.query_one(Chips)
-        chips.show([long, long], "12 tokens")
-        await until(pilot, lambda: chips.size.height == 3, "two files and what they weigh")
+        chips.show([long, long], ["a/long/path/" * 5], weight="12 tokens")
+        await until(pilot, lambda: chips.size.height == 4, "two, one that is read, what they weigh")

@@ -7,8 +7,7 @@ from msgspec.structs import replace
 
 from llmchat.core.sweeping import in_drafts
 from llmchat.tui.drafts import DraftFile, Drafts
-from llmchat.tui.screens.attaching_actions import digest_of, placed
-from llmchat.tui.screens.writing import draft_files
+from llmchat.tui.screens.attaching_actions import digest_of, draft_files, placed
 from llmchat.values import Part
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from llmchat.core.attaching import documents
 from llmchat.core.attaching.decoding import decode
+from llmchat.core.attaching.documents import Documents
 from llmchat.core.attaching.finding import find, is_pipe
 from llmchat.errors import LlmchatError, NotFound, UsageError
 from llmchat.store.blobs import Blobs
@@ -48,6 +48,11 @@ class Attachments:
 
     def __init__(self, blobs: Path) -> None:
         self._blobs = Blobs(blobs)
+        self._documents = Documents()
+
+    def close(self) -> None:
+        """End what is being read on other threads: they get an error."""
+        self._documents.close()
 
     def read(self, pattern: str, *, base: Path | None = None) -> Attached:
         """The files that a path, a folder or a pattern means.
@@ -98,10 +103,10 @@ class Attachments:
         if media is not None:
             return Part(kind="image", blob=self._blobs.put(data), meta={**meta, "media": media})
         if b"%PDF-" in data[:1024]:
-            text = documents.text_of(data, "pdf", name)
+            text = self._documents.text_of(data, "pdf", name)
             return Part(kind="file", text=text, meta={**meta, "media": "application/pdf"})
         if data.startswith(b"PK\x03\x04") and path.suffix.lower() in (".docx", ".docm"):
-            text = documents.text_of(data, "docx", name)
+            text = self._documents.text_of(data, "docx", name)
             return Part(kind="file", text=text, meta={**meta, "media": "application/docx"})
         found = decode(data)
         if found is None:

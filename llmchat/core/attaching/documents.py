@@ -8,6 +8,7 @@ becomes of it, the program that asked gets text or one sentence.
 
 import subprocess
 import sys
+import threading
 from typing import Literal
 
 from llmchat.errors import UsageError
@@ -25,30 +26,60 @@ LOCKED, DAMAGED = 3, 4
 """Its exit codes."""
 
 
-def text_of(data: bytes, kind: DocumentKind, name: str) -> str:
-    """The text of a document.
+class Documents:
+    """Takes documents apart, on the caller's thread, until it is closed."""
 
-    Raises:
-        UsageError: it is damaged, locked, without text, or takes too long.
-    """
-    command = [sys.executable, "-P", "-m", __name__, kind]
-    try:
-        done = subprocess.run(command, input=data, capture_output=True, timeout=SECONDS)
-    except subprocess.TimeoutExpired as error:
-        raise UsageError("core.document_slow", name=name, seconds=SECONDS) from error
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UsageError("core.document_damaged", name=name, reason=reason) from error
-    if done.returncode == LOCKED:
-        raise UsageError("core.document_locked", name=name)
-    if done.returncode != 0:
-        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        reason = lines[-1][:200] if lines else f"code {done.returncode}"
-        raise UsageError("core.document_damaged", name=name, reason=reason)
-    text = done.stdout.decode("utf-8", "replace")
-    if not text.strip():
-        raise UsageError("core.document_no_text", name=name)
-    return text
+    def __init__(self) -> None:
+        self._readers: set[subprocess.Popen[bytes]] = set()
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def text_of(self, data: bytes, kind: DocumentKind, name: str) -> str:
+        """The text of a document.
+
+        Raises:
+            UsageError: it is damaged, locked, without text, or takes too long; or this was closed.
+        """
+        try:
+            code, out, err = self._read([sys.executable, "-P", "-m", __name__, kind], data)
+        except subprocess.TimeoutExpired as error:
+            raise UsageError("core.document_slow", name=name, seconds=SECONDS) from error
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise UsageError("core.document_damaged", name=name, reason=reason) from error
+        if code == LOCKED:
+            raise UsageError("core.document_locked", name=name)
+        if code != 0:
+            lines = err.decode("utf-8", "replace").strip().splitlines()
+            reason = lines[-1][:200] if lines else f"code {code}"
+            raise UsageError("core.document_damaged", name=name, reason=reason)
+        text = out.decode("utf-8", "replace")
+        if not text.strip():
+            raise UsageError("core.document_no_text", name=name)
+        return text
+
+    def close(self) -> None:
+        """End the readers: whoever leaves does not wait for a document to be taken apart."""
+        with self._lock:
+            self._closed = True
+            for reader in self._readers:
+                reader.kill()
+
+    def _read(self, command: list[str], data: bytes) -> tuple[int, bytes, bytes]:
+        """What became of a reader: its exit code, stdout and stderr."""
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as reader:
+            with self._lock:
+                self._readers.add(reader)
+                if self._closed:
+                    reader.kill()
+            try:
+                out, err = reader.communicate(data, timeout=SECONDS)
+            finally:  # interrupted or late: it does not go on alone
+                with self._lock:
+                    self._readers.discard(reader)
+                reader.kill()
+        return reader.returncode, out, err
 
 
 def _bound() -> None:

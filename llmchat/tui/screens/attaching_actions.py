@@ -1,19 +1,25 @@
 """Files on the message that is being written: attaching, weighing, taking off.
 
+Reading a large document takes seconds: its line says so, nothing is sent before it is there, and it
+comes to the draft it was meant for, whatever is open by then.
+
 By `@` in the composer, by `/attach PATH`, or by pasting a path. Reading a file is core's.
 """
 
 import asyncio
+from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 
 from msgspec.structs import replace
 from textual import on, work
+from textual.worker import get_current_worker
 
 from llmchat.errors import LlmchatError
 from llmchat.text import say
 from llmchat.text.cleaning import clean_line
-from llmchat.tui.screens.chat_base import DIGEST, PATH, ChatBase
+from llmchat.tui.drafts import DraftFile
+from llmchat.tui.screens.chat_base import DIGEST, PATH, ChatBase, DraftPlace, Reading
 from llmchat.tui.told import told
 from llmchat.tui.widgets.chips import CHANGED, Chips
 from llmchat.tui.widgets.composer import Composer
@@ -33,6 +39,20 @@ def digest_of(part: Part) -> str:
     return blake2b(said.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 
+def draft_files(parts: Sequence[Part]) -> list[DraftFile]:
+    """Attached files as a draft keeps them; those of a message that is edited are its own."""
+    return [
+        DraftFile(
+            path=part.meta[PATH],
+            name=part.meta.get("name", ""),
+            blob=part.blob,
+            digest=part.meta.get(DIGEST, ""),
+        )
+        for part in parts
+        if PATH in part.meta
+    ]
+
+
 class AttachingActions(ChatBase):
     """Answers the composer and the line of attachments."""
 
@@ -40,21 +60,57 @@ class AttachingActions(ChatBase):
         """Attach exactly these from now on."""
         self.attached = parts
         self.composer.has_files = bool(parts)
-        self.query_one(Chips).show(parts)
+        self.show_files()
         if parts:
             self._weigh()
+
+    def show_files(self, weight: str = "", *, too_much: bool = False) -> None:
+        """Draw what is attached, what it weighs, and what is still being read."""
+        chips = self.query_one(Chips)
+        chips.show(self.attached, self.being_read, weight=weight, too_much=too_much)
+
+    @property
+    def being_read(self) -> list[str]:
+        """Names of what the draft in the composer still waits for."""
+        names = [reading.name for reading in self.reading if reading.draft == self.draft]
+        if self.editing is None:
+            names += [file.name for file in self.to_restore]
+        return names
 
     @work(group="attach")
     @told
     async def attach(self, pattern: str) -> None:
-        """Attach the files that a path, a folder or a pattern means."""
-        rt = await self.runtime()
-        found = await asyncio.to_thread(rt.attachments.read, pattern)
-        parts = await asyncio.to_thread(lambda: [*map(placed, found.parts, found.paths)])
-        self.put_attached((*self.attached, *parts))
+        """Attach the files that a path, a folder or a pattern means, to the draft of now."""
+        reading = Reading(Path(pattern).name or pattern, self.draft, get_current_worker())
+        self.reading.append(reading)
+        self.show_files()
+        try:
+            rt = await self.runtime()
+            found = await asyncio.to_thread(rt.attachments.read, pattern)
+            parts = await asyncio.to_thread(lambda: (*map(placed, found.parts, found.paths),))
+        finally:
+            self.reading.remove(reading)
+            self.show_files()
+        self._hand_over(reading.draft, parts)
         if found.passed_over:
             names = clean_line(", ".join(found.passed_over), 120)
             self.tell(say("tui.passed_over", count=len(found.passed_over), names=names))
+
+    def _hand_over(self, draft: DraftPlace, parts: tuple[Part, ...]) -> None:
+        """Give files to the draft that they were read for."""
+        if draft == self.draft:
+            self.put_attached((*self.attached, *parts))
+        elif draft.editing is not None:
+            return  # that edit is over, and what was attached to it gone with it
+        elif draft == replace(self.draft, editing=None):
+            text, files = self.set_aside
+            self.set_aside = text, (*files, *parts)
+        else:
+            identity = draft.conversation
+            kept = (*self.drafts.files(identity), *draft_files(parts))
+            self.drafts.put(identity, self.drafts.get(identity), kept)
+            if identity in self.attached_elsewhere:
+                self.attached_elsewhere[identity] += parts
 
     @work(group="restore", exclusive=True)
     @told
@@ -98,7 +154,7 @@ class AttachingActions(ChatBase):
         too_much = weight.room is not None and weight.tokens > weight.room
         if too_much:
             words += " · " + say("tui.chips_too_much", room=weight.room)
-        self.query_one(Chips).show(parts, words, too_much=too_much)
+        self.show_files(words, too_much=too_much)
 
     @on(Chips.Removed)
     def _taken_off(self, event: Chips.Removed) -> None:
@@ -110,7 +166,11 @@ class AttachingActions(ChatBase):
     @on(Composer.ErasedNothing)
     def _erased(self, event: Composer.ErasedNothing) -> None:
         event.stop()
-        self.put_attached(self.attached[:-1])
+        own = [reading for reading in self.reading if reading.draft == self.draft]
+        if own:
+            own[-1].worker.cancel()
+        else:
+            self.put_attached(self.attached[:-1])
 
     @on(Composer.PastedPath)
     def _pasted(self, event: Composer.PastedPath) -> None:

@@ -115,12 +115,15 @@ class ChatScreen(ViewActions, ConversationActions, MessageActions, SlashCommands
     @on(Composer.Sent)
     def _sent(self, event: Composer.Sent) -> None:
         event.stop()
-        if self.editing is not None:
+        if self.editing is None and self.slash(event.text):
+            return
+        if names := self.being_read:
+            self.composer.replace_text(event.text)
+            self.tell(say("tui.still_reading", names=clean_line(", ".join(names), 120)))
+        elif self.editing is not None:
             self.send_edit(event.text)
-            return
-        if self.slash(event.text):
-            return
-        self.send(event.text)
+        else:
+            self.send(event.text)
 
     def action_stop(self) -> None:
         """Esc: stop what runs; otherwise leave an edit; otherwise back to the composer."""

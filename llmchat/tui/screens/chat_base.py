@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
 from msgspec.structs import replace
 from textual import getters
 from textual.screen import Screen
@@ -29,6 +30,8 @@ from llmchat.tui.widgets.welcome import Welcome
 from llmchat.values import ChatSettings, Conversation, Part
 
 if TYPE_CHECKING:
+    from textual.worker import Worker
+
     from llmchat.core.asking import Asking
     from llmchat.core.runtime import Runtime
 
@@ -62,6 +65,22 @@ class Outgoing:
             return self.text
         said = (Part(kind="text", text=self.text),) if self.text.strip() else ()
         return (*map(without_path, self.files), *said)
+
+
+class DraftPlace(Struct, frozen=True):
+    """Which draft is meant: a conversation's, or an edit of one of its messages."""
+
+    conversation: str | None
+    editing: str | None = None
+
+
+@dataclass(eq=False, slots=True)
+class Reading:
+    """A file, or several of one pattern, on the way to a draft; its worker can be cancelled."""
+
+    name: str
+    draft: DraftPlace
+    worker: "Worker[None]"
 
 
 class ChatBase(Screen[None]):
@@ -104,14 +123,16 @@ class ChatBase(Screen[None]):
         """Files on the message that is being written."""
         self.attached_elsewhere: dict[str | None, tuple[Part, ...]] = {}
         """Files on the drafts of other conversations, by their ids."""
+        self.reading: list[Reading] = []
+        """What is being read to be attached, to whichever draft."""
         self.to_restore: tuple[DraftFile, ...] = ()
         """Files of the draft, from before this start, that are not read yet."""
         self.editing: str | None = None
         """The message that the composer's words will replace."""
         self.set_aside: tuple[str, tuple[Part, ...]] = ("", ())
+        """The words and files that were in the composer before the edit."""
         self.edited_text = ""
         """Of the message that is edited, before any change."""
-        """The words and files that were in the composer before the edit."""
         self.opened = False
         """Whether it is known what to begin with: nothing is sent before."""
 
@@ -131,6 +152,11 @@ class ChatBase(Screen[None]):
     def settings(self) -> ChatSettings:
         """The open conversation's own settings, or those that the next one begins with."""
         return self.conversation.settings if self.conversation else self.fresh
+
+    @property
+    def draft(self) -> DraftPlace:
+        """The draft that lies in the composer."""
+        return DraftPlace(self.conversation.id if self.conversation else None, self.editing)
 
     @property
     def answering(self) -> bool:

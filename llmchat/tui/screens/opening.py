@@ -34,16 +34,7 @@ class Opening(CompactingActions):
         self.status.rate = None
         identity = conversation.id if conversation else None
         self.composer.replace_text(typed or self.drafts.get(identity))
-        if not self.to_restore and (self.attached or not is_first):  # else the draft knows them
-            self.attached_elsewhere[before] = self.attached
-        self.to_restore = ()
-        if identity in self.attached_elsewhere:
-            self.put_attached(self.attached_elsewhere.pop(identity))
-        else:
-            self.to_restore = self.drafts.files(identity)
-            self.put_attached(())
-            if self.to_restore:
-                self.restore_files()
+        self._change_files(before, is_first=is_first)
         messages = await rt.chats.branch(conversation.id) if conversation else []
         running = next(iter(rt.chats.turns(conversation.id)), None) if conversation else None
         if running is not None:
@@ -55,6 +46,27 @@ class Opening(CompactingActions):
         if running is not None:
             self._watch(running)
         await self.refresh_around()
+
+    def _change_files(self, before: str | None, *, is_first: bool) -> None:
+        """What is attached to the draft of the conversation that is open now.
+
+        What was attached before any was open, as words typed by then, is for the first one.
+        """
+        identity = self.draft.conversation
+        carried = self.attached if is_first else ()
+        if is_first:
+            for reading in self.reading:
+                reading.draft = self.draft
+        elif not self.to_restore:  # else the draft knows them
+            self.attached_elsewhere[before] = self.attached
+        self.to_restore = ()
+        if identity in self.attached_elsewhere:
+            self.put_attached(self.attached_elsewhere.pop(identity))
+            return
+        self.to_restore = self.drafts.files(identity)
+        self.put_attached(carried)
+        if self.to_restore:
+            self.restore_files()
 
     def _watch(self, running: "Asking") -> None:
         from llmchat.core.compacting import Compaction

@@ -4,15 +4,12 @@ Owns keeping drafts, and what lies in the composer while a message is edited. Re
 """
 
 import asyncio
-from collections.abc import Sequence
 
 from textual import on, work
 from textual.widgets import TextArea
 
 from llmchat.text import say
-from llmchat.tui.drafts import DraftFile
-from llmchat.tui.screens.attaching_actions import AttachingActions
-from llmchat.tui.screens.chat_base import DIGEST, PATH
+from llmchat.tui.screens.attaching_actions import AttachingActions, draft_files
 from llmchat.tui.screens.model_actions import ModelActions
 from llmchat.tui.told import told
 from llmchat.values import Message, Part
@@ -21,20 +18,6 @@ DRAFT_PAUSE = 1.0
 """Seconds without a key after which a draft is written to the disk."""
 FILES = ("file", "image")
 """Parts that an edit keeps."""
-
-
-def draft_files(parts: Sequence[Part]) -> list[DraftFile]:
-    """Attached files as a draft keeps them; those of a message that is edited are its own."""
-    return [
-        DraftFile(
-            path=part.meta[PATH],
-            name=part.meta.get("name", ""),
-            blob=part.blob,
-            digest=part.meta.get(DIGEST, ""),
-        )
-        for part in parts
-        if PATH in part.meta
-    ]
 
 
 class Writing(ModelActions, AttachingActions):

@@ -1,6 +1,7 @@
 """What is attached to the message that is being written: a line a file, with its size and tokens.
 
-Draws only; a click on a line asks for that file to be taken off again.
+What is still being read has a line too. Draws only; a click on a line asks for that file to be
+taken off again.
 """
 
 from collections.abc import Sequence
@@ -56,13 +57,27 @@ class Chips(Static):
 
         place: int
 
-    def show(self, parts: Sequence[Part], weight: str = "", *, too_much: bool = False) -> None:
-        """These files, and what they weigh together."""
-        self.set_class(bool(parts), "-shown")
+    _lines = 0
+    """Of files: those that a click takes off."""
+
+    def show(
+        self,
+        parts: Sequence[Part],
+        reading: Sequence[str] = (),
+        *,
+        weight: str = "",
+        too_much: bool = False,
+    ) -> None:
+        """These files, what they weigh together, and the names of those that are being read."""
+        self.set_class(bool(parts or reading), "-shown")
         lines = [Content(chip(part)) for part in parts[:SHOWN]]
+        self._lines = len(lines)
         if len(parts) > SHOWN:
             lines.append(Content(say("tui.chips_more", count=len(parts) - SHOWN)))
-        if parts:
+        if reading:
+            names = clean_line(", ".join(reading), 60)
+            lines.append(Content(f"▤ {say('tui.chips_reading', names=names)}"))
+        if parts or reading:
             style = "$text-error" if too_much else "$quiet"
             lines.append(Content.assemble((f"{weight}  {say('tui.chips_keys')}".strip(), style)))
         self.update(Content("\n").join(lines))
@@ -70,4 +85,5 @@ class Chips(Static):
     def on_click(self, event: events.Click) -> None:
         """Take the file of that line off."""
         event.stop()
-        self.post_message(self.Removed(event.y))
+        if event.y < self._lines:
+            self.post_message(self.Removed(event.y))
