@@ -133,7 +133,13 @@ def test_a_schema_is_obeyed(worker: Driver, name, sampling):
         ("json_schema", "", "empty"),
         ("json_schema", "[1]", "schema"),
         ("json_schema", '{"type": "foo"}', "foo"),
-        ("json_schema", '{"not": {"type": "string"}}', "not"),
+        ("json_schema", '{"not": {"type": "string"}}', "`not` cannot be obeyed"),
+        (
+            "json_schema",
+            '{"uniqueItems": true, "contains": {}}',
+            "`uniqueItems` cannot be",
+        ),
+        ("json_schema", '{"oneOf": [{"type": "string"}, {"maxLength": 3}]}', "`anyOf` can be"),
         ("json_schema", "false", "nsatisfiable"),
         ("json_schema", '{"$ref": "http://example.com/x"}', "http://example.com/x"),
         ("json_schema", '{"$ref": "#"}', "no text can obey it"),
@@ -154,7 +160,7 @@ def test_a_schema_is_obeyed(worker: Driver, name, sampling):
         ("lark", "start: " + "(" * 9000 + '"a"' + ")" * 9000, "nested"),
         ("lark", 'start: "a" nothing', "nothing"),
     ],
-    ids=range(24),
+    ids=range(26),
 )
 def test_what_cannot_be_obeyed_is_one_sentence(worker: Driver, kind, text, says):
     failed = ask(worker, kind, text, max_tokens=3).failed()

@@ -9,6 +9,7 @@ from llmchat.text.cleaning import clean_line
 
 LONGEST_REASON: Final = 200
 _PLACE: Final = re.compile(r"^(?:at )?(\d+)\((\d+)\): ")
+_UNKNOWN: Final = re.compile(r"Unimplemented keys: \[(.*?)\]")
 _DETAILS: Final = re.compile(r" \(in \w+\)|; consider making .*| Default retriever .*")
 
 
@@ -24,6 +25,11 @@ def llguidance_fault(error: str, *, places: bool) -> GenerationFailed:
         return bad("grammar_allows_nothing")
     if "Parser Error: Current row" in head or "too complex" in head:
         return bad("grammar_complex")
+    if head.startswith("oneOf constraints"):
+        return bad("grammar_one_of")
+    if unknown := _UNKNOWN.match(head):
+        keys = clean_line(unknown[1].replace('"', "`"), LONGEST_REASON)
+        return bad("grammar_keys", keys=keys)
     found = _PLACE.match(head)
     lines = head[found.end() :].splitlines() if found else head.splitlines()
     said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
