@@ -1,7 +1,8 @@
 """One turn on the command line: the answer to stdout as it is written, everything else to stderr.
 
-Owns following a turn's events, Ctrl+C, and what is said afterwards. Refuses to choose a model or
-to make a prompt.
+Owns following a turn's events, Ctrl+C, and the order of several answers: the first as it is
+written, the others below it when all are there. Refuses to choose a model or to make a prompt; what
+is said afterwards is `answered.py`'s.
 """
 
 import asyncio
@@ -10,13 +11,12 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
-
 from llmchat.cli.amounts import clock
+from llmchat.cli.answered import Shown
 from llmchat.cli.deciding import choose_policy
 from llmchat.cli.output import end_status, is_terminal, note, note_dim, status
 from llmchat.cli.progress import Bar
-from llmchat.cli.tooling import call_line, call_value
+from llmchat.cli.tooling import call_line, kept_call_line
 from llmchat.cli.writer import AnswerWriter
 from llmchat.core.events import (
     AnyChatEvent,
@@ -30,8 +30,8 @@ from llmchat.core.events import (
     ToolCalled,
 )
 from llmchat.text import say
-from llmchat.text.cleaning import StreamCleaner
-from llmchat.values import FinishReason, Message, Timings, Usage
+from llmchat.text.cleaning import StreamCleaner, clean
+from llmchat.values import Message
 
 if TYPE_CHECKING:
     from llmchat.core.asking import Asking
@@ -41,59 +41,23 @@ SLOW_PROMPT = 1.0
 """Seconds of reading that a prompt must have left before that is worth a line."""
 
 
-class Answer(Struct, frozen=True, kw_only=True):
-    """What `run --json` prints."""
-
-    model: str
-    conversation: str
-    message: str
-    text: str
-    thinking: str
-    tool_calls: list[dict[str, object]]
-    finish: FinishReason | None
-    seed: int | None
-    usage: Usage
-    timings: Timings
-
-
-def answer_of(reply: Message) -> Answer:
-    """A finished reply as a program reads it."""
-    made = reply.generation
-    return Answer(
-        model=made.model if made else "",
-        conversation=reply.conversation,
-        message=reply.id,
-        text=reply.text,
-        thinking=reply.thinking,
-        tool_calls=[call_value(part) for part in reply.parts if part.kind == "tool_call"],
-        finish=made.finish if made else None,
-        seed=made.seed if made else None,
-        usage=made.usage if made else Usage(),
-        timings=made.timings if made else Timings(),
-    )
-
-
 class Follower:
-    """Follows one turn. `raw`: text exactly as the model wrote it; `silent`: nothing to stdout."""
+    """Follows one turn. With `shown.as_json` nothing goes to stdout."""
 
-    def __init__(
-        self,
-        chats: "Chats",
-        turn: "Asking",
-        *,
-        raw: bool = False,
-        silent: bool = False,
-        thinking: bool = True,
-    ) -> None:
+    def __init__(self, chats: "Chats", turn: "Asking", shown: Shown) -> None:
         self._chats = chats
         self._turn = turn
-        self._raw = raw
-        self._silent = silent
-        self._show_thinking = thinking and is_terminal(sys.stderr)
+        self._begun = turn.replies
+        self._others = {reply.id for reply in self._begun[1:]}
+        self._raw = shown.raw
+        self._silent = shown.as_json
+        self._show_thinking = shown.thinking and is_terminal(sys.stderr)
         self._text = StreamCleaner()
         self._thought = StreamCleaner()
         self._was_thinking = False
         self._wrote = False
+        self._numbered = False
+        """Whether the first of several answers has its number above it."""
         self._waiting = False
         self._last = "\n"
         self._bar = Bar("")
@@ -101,10 +65,10 @@ class Follower:
         self.stopped_by: int | None = None
         """The signal that stopped the answer."""
 
-    async def follow(self) -> Message | None:
-        """Write the answer until the turn is over; the reply, complete or cut short.
+    async def follow(self) -> tuple[Message, ...]:
+        """Write the answer until the turn is over; the replies, complete or cut short.
 
-        None when it was stopped before its first word: nothing of it is kept.
+        One that was stopped before its first word is not among them: nothing of it is kept.
 
         Raises:
             ReaderGone: nobody reads our stdout any more; the turn is stopped, its text kept.
@@ -117,9 +81,11 @@ class Follower:
             loop.add_signal_handler(number, self._on_signal, number, stop)
         stopper = asyncio.create_task(self._stop_when(stop))
         try:
+            self._say_beginning(writer)
             async for event in self._turn.events():
                 self._show(event, writer)
             self._end_line(writer)
+            self._write_others(writer)
         finally:
             stopper.cancel()
             if self._deciding is not None:
@@ -128,7 +94,7 @@ class Follower:
             await asyncio.to_thread(writer.close)
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(number)
-        return next(iter(await self._turn.wait()), None)
+        return await self._turn.wait()
 
     def _on_signal(self, number: int, stop: asyncio.Event) -> None:
         if self.stopped_by is not None:  # a second Ctrl+C does not wait for the model
@@ -140,14 +106,21 @@ class Follower:
         await stop.wait()
         await self._chats.cancel(self._turn.id)
 
+    def _say_beginning(self, writer: AnswerWriter) -> None:
+        """The words that a reply goes on from."""
+        for reply in self._begun[:1]:
+            self._put(reply.text if self._raw else self._text.feed(reply.text), writer)
+
     def _show(self, event: AnyChatEvent, writer: AnswerWriter) -> None:
+        if getattr(event, "message", None) in self._others:
+            return  # they are written when all are there
         if isinstance(event, TextAdded):
-            self._begin_text()
+            self._begin_text(writer)
             self._put(event.text if self._raw else self._text.feed(event.text), writer)
         elif isinstance(event, ThinkingAdded):
             self._think(event.text)
         elif isinstance(event, ToolCalled):
-            self._begin_text()
+            self._begin_text(writer)
             self._put("" if self._last == "\n" else "\n", writer)
             self._put(call_line(event.call), writer)
         elif isinstance(event, ContextFull):
@@ -194,12 +167,29 @@ class Follower:
             self._was_thinking = self._wrote = True
             note_dim(self._thought.feed(text))
 
-    def _begin_text(self) -> None:
+    def _begin_text(self, writer: AnswerWriter) -> None:
         self._clear()
         self._wrote = True
+        if self._others and not self._numbered:
+            self._numbered = True
+            self._put(_heading(1, len(self._begun)), writer)
         if self._was_thinking:
             self._was_thinking = False
             note_dim(self._thought.end() + "\n\n")
+
+    def _write_others(self, writer: AnswerWriter) -> None:
+        """The other answers of several, each below its number."""
+        kept = {reply.id: reply for reply in self._turn.replies}
+        for place, begun in enumerate(self._begun[1:], 2):
+            if (reply := kept.get(begun.id)) is None:
+                continue
+            text = reply.text if self._raw else clean(reply.text)
+            calls = [kept_call_line(part) for part in reply.parts if part.kind == "tool_call"]
+            lines = "".join([text, "" if text.endswith("\n") or not text else "\n", *calls])
+            if lines:
+                apart = ("\n" if self._last == "\n" else "\n\n") if self._wrote else ""
+                self._wrote = True
+                self._put(apart + _heading(place, len(self._begun)) + lines, writer)
 
     def _put(self, text: str, writer: AnswerWriter) -> None:
         if text and not self._silent:
@@ -207,43 +197,12 @@ class Follower:
             writer.write(text)
 
     def _end_line(self, writer: AnswerWriter) -> None:
-        """The prompt of a shell belongs on a line of its own; --raw adds nothing."""
+        """The prompt of a shell belongs on a line of its own; --raw adds nothing to one answer."""
         if not self._raw:
             self._put(self._text.end(), writer)
             if self._last != "\n":
-                writer.write("\n")
+                self._put("\n", writer)
 
 
-def say_figures(reply: Message) -> None:
-    """Tokens, seconds and speed of a reply on stderr (`--stats`)."""
-    made = reply.generation
-    if made is None:
-        return
-    usage, timings = made.usage, made.timings
-    note(
-        say(
-            "cli.stats_prompt",
-            tokens=usage.prompt_tokens,
-            memory=usage.from_memory,
-            disk=usage.from_disk,
-            seconds=timings.prompt,
-            rate=usage.read / timings.prompt if timings.prompt else 0.0,
-        )
-    )
-    decoded = max(0, usage.completion_tokens - 1)
-    note(
-        say(
-            "cli.stats_answer",
-            tokens=usage.completion_tokens,
-            seconds=timings.generation,
-            rate=decoded / timings.generation if timings.generation else 0.0,
-        )
-    )
-    note(
-        say(
-            "cli.stats_rest",
-            first=timings.first_token,
-            seed=made.seed if made.seed is not None else "-",
-            finish=made.finish or "-",
-        )
-    )
+def _heading(place: int, count: int) -> str:
+    return f"[{place}/{count}]\n"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llmchat.cli.answering import Follower, answer_of
+from llmchat.cli.answered import Shown, answer_of
+from llmchat.cli.answering import Follower
 from llmchat.cli.output import answer_json, can_ask, note, write_answer
 from llmchat.cli.parameters import ChatId, Whole
 from llmchat.cli.parts import ask_core, open_runtime
@@ -33,10 +34,10 @@ def compact_chat(chat: str, keep: int, as_json: bool) -> None:
     async def run() -> None:
         async with open_runtime("chats") as rt:
             work = await rt.chats.compact((await rt.chats.find(chat)).id, keep=keep)
-            follower = Follower(rt.chats, work, silent=as_json, thinking=False)
-            summary = await follower.follow()
-            if as_json and summary is not None:
-                answer_json(answer_of(summary))
+            follower = Follower(rt.chats, work, Shown(as_json=as_json, thinking=False))
+            for summary in await follower.follow():
+                if as_json:
+                    answer_json(answer_of(summary))
             note(say("cli.compacted", count=len(work.older)))
 
     asyncio.run(run())

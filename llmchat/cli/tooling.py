@@ -85,8 +85,12 @@ def result_parts(results: Sequence[str], asked: Message | None) -> list[Part]:
 def call_line(call: ToolCall) -> str:
     """A call as one line of JSON."""
     meta = {"id": call.id, "name": call.name}
-    value = call_value(Part(kind="tool_call", text=call.arguments, meta=meta))
-    return escape_controls(json.dumps(value, ensure_ascii=False)) + "\n"
+    return kept_call_line(Part(kind="tool_call", text=call.arguments, meta=meta))
+
+
+def kept_call_line(part: Part) -> str:
+    """The same of a call that is part of a message."""
+    return escape_controls(json.dumps(call_value(part), ensure_ascii=False)) + "\n"
 
 
 def call_value(part: Part) -> dict[str, object]:

@@ -21,6 +21,7 @@ from llmchat.core.storing import StoreThread
 from llmchat.core.titles import title_from
 from llmchat.core.titling import Titling
 from llmchat.core.turn import Assignment, Turn
+from llmchat.engine.protocol import MAX_CHOICES
 from llmchat.errors import UsageError
 from llmchat.store.store import Store
 from llmchat.values import NOTHING_SET, ChatSettings, Conversation, Message, ModelFile, Part
@@ -117,10 +118,11 @@ class Chats(Remembered):
         id_: str,
         parts: Words,
         *,
+        n: int = 1,
         parent: str | Place | None = LEAF,
         once: ChatSettings = NOTHING_SET,
     ) -> Turn:
-        """Save the user's words, then have them answered.
+        """Save the user's words, then have them answered: `n` times, side by side.
 
         Returns:
             The turn, whose words are on the disk.
@@ -129,6 +131,7 @@ class Chats(Remembered):
             StoreError: the words could not be saved; nothing was asked.
         """
         words = _sendable(parts)
+        _check_count(n)
 
         def save(store: Store) -> Assignment:
             with store.db.transaction():
@@ -138,6 +141,7 @@ class Chats(Remembered):
                     id_,
                     place,
                     question=words,
+                    n=n,
                     title=title if self._settings.settings.chat.titles != "off" else "",
                 )
                 return assignment_of(store, id_, asked, replies, end=asked)
@@ -148,8 +152,7 @@ class Chats(Remembered):
         self, message: str, n: int = 1, *, once: ChatSettings = NOTHING_SET
     ) -> Turn:
         """Answer again: `n` new versions beside a reply, or below a question."""
-        if n < 1:
-            raise UsageError("core.nothing_to_send")
+        _check_count(n)
 
         def save(store: Store) -> Assignment:
             with store.db.transaction():
@@ -314,6 +317,11 @@ class Chats(Remembered):
         """Tokens that parts would take in this conversation, or in a new one; see `Weight`."""
         conversation = await self.get(id_) if id_ is not None else None
         return await self._in_force.weigh(conversation, parts)
+
+
+def _check_count(n: int) -> None:
+    if not 1 <= n <= MAX_CHOICES:
+        raise UsageError("core.how_many_answers", most=MAX_CHOICES)
 
 
 def _sendable(words: Words) -> tuple[Part, ...]:

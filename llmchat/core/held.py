@@ -10,7 +10,7 @@ from llmchat.core.storing import StoreThread
 from llmchat.errors import NotFound
 from llmchat.store.search import Hit, Within
 from llmchat.store.store import Store
-from llmchat.values import Conversation
+from llmchat.values import Conversation, Message
 
 R = TypeVar("R")
 
@@ -50,6 +50,19 @@ def found(storage: StoreThread, text: str) -> Conversation:
 
     def find(store: Store) -> Conversation:
         return store.conversations.find(text)
+
+    return _first(storage, find)
+
+
+def found_message(storage: StoreThread, text: str, *, deleted: bool = False) -> Message:
+    """A message by id, or by the beginning or end of one.
+
+    Raises:
+        NotFound: none fits, or several do.
+    """
+
+    def find(store: Store) -> Message:
+        return store.tree.find(text, deleted=deleted)
 
     return _first(storage, find)
 

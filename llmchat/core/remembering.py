@@ -11,6 +11,7 @@ from typing import Literal
 from llmchat.core import carrying, held
 from llmchat.core.exporting.formats import ExportKind
 from llmchat.core.storing import StoreThread
+from llmchat.errors import NotFound
 from llmchat.store.search import Hit, Within
 from llmchat.store.store import Store
 from llmchat.values import NOTHING_SET, ChatSettings, Conversation, Message
@@ -196,6 +197,36 @@ class Remembered:
         """One message. Raises NotFound."""
         return await self._storage.about(message, lambda store: store.tree.get(message))
 
+    async def find_message(self, text: str, *, deleted: bool = False) -> Message:
+        """One message by its id, the beginning or end of one; deleted ones only if asked for.
+
+        Raises:
+            NotFound: none fits, or several do.
+        """
+        return await self._storage.call(held.found_message, self._storage, text, deleted=deleted)
+
+    async def meant(self, text: str) -> Message:
+        """A message, or of a conversation the one that its shown branch ends with.
+
+        Raises:
+            NotFound: there is neither, or the conversation is empty.
+        """
+        try:
+            return await self.find_message(text)
+        except NotFound as error:
+            unknown = error
+        try:
+            leaf = (await self.find(text)).active_leaf
+        except NotFound:
+            raise unknown from None
+        if leaf is None:
+            raise unknown
+        return await self.message(leaf)
+
+    async def tree(self, id_: str) -> Branch:
+        """Every message of a conversation that is not deleted, parents before what follows them."""
+        return await self._storage.about(id_, lambda store: store.tree.all(id_))
+
     async def select(self, message: str) -> Branch:
         """Make the newest branch through a message the active one, and return it."""
 
@@ -217,6 +248,10 @@ class Remembered:
         """Mark a message and what follows it."""
         await self._storage.about(message, lambda store: store.tree.delete(message))
 
-    async def undelete_message(self, message: str) -> None:
-        """Undo `delete_message`."""
-        await self._storage.about(message, lambda store: store.tree.undelete(message))
+    async def undelete_message(self, message: str) -> bool:
+        """Undo `delete_message`; whether there was something to undo.
+
+        Raises:
+            NotFound: what it follows is deleted too.
+        """
+        return await self._storage.about(message, lambda store: store.tree.undelete(message))

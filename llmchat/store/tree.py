@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from llmchat.errors import NotFound
 from llmchat.store import rows
-from llmchat.store.conversations import Conversations, next_seq
+from llmchat.store.conversations import SHORTEST_PREFIX, Conversations, next_seq
 from llmchat.store.database import Database, Row
-from llmchat.store.ids import new_id
+from llmchat.store.ids import LENGTH, new_id
 from llmchat.values import Generation, Message, MessageStatus, Part, Role
 
 _UP = """WITH RECURSIVE branch (id, parent) AS (
@@ -43,6 +43,24 @@ class Tree:
         condition, bindings = "message.id = ?", (message,)
         siblings = self._siblings(str(row[2]))
         return self._assemble([row], condition, bindings, siblings)[0]
+
+    def find(self, text: str, *, deleted: bool = False) -> Message:
+        """By id, or by the first or last characters of one; deleted ones only if asked for.
+
+        Raises:
+            NotFound: none fits, or several do.
+        """
+        wanted = text.strip().upper()
+        found: list[Row] = []
+        if SHORTEST_PREFIX <= len(wanted) <= LENGTH and wanted.isalnum():
+            found = self._db.read(
+                "SELECT id FROM message WHERE (? OR deleted IS NULL)"
+                " AND (substr(id, 1, ?2) = ?3 OR substr(id, -?2) = ?3) LIMIT 2",
+                (deleted, len(wanted), wanted),
+            )
+        if len(found) == 1:
+            return self.get(str(found[0][0]))
+        raise NotFound("store.several_messages" if found else "store.no_message", text=text.strip())
 
     def branch(self, conversation: str, leaf: str | None) -> list[Message]:
         """From the root to `leaf`, each with its siblings; none for an empty conversation."""
@@ -221,12 +239,25 @@ class Tree:
             self.set_active(conversation, leaf)
         return True
 
-    def undelete(self, message: str) -> None:
-        """Take the marks of `delete(message)` away again, and show that branch."""
-        conversation = str(self._row(message)[2])
+    def undelete(self, message: str) -> bool:
+        """Take the marks of `delete(message)` away again, and show that branch.
+
+        Returns:
+            Whether there were any; without, nothing is changed.
+
+        Raises:
+            NotFound: what it follows is deleted too.
+        """
+        row = self._row(message)
+        conversation, parent = str(row[2]), row[3]
+        if parent is not None and self._is_deleted(str(parent)):
+            raise NotFound("store.above_deleted", text=message, above=parent)
         with self._db.transaction():
+            if self._db.one("SELECT 1 FROM message WHERE deleted = ?", (message,)) is None:
+                return False
             self._db.write("UPDATE message SET deleted = NULL WHERE deleted = ?", (message,))
             self.set_active(conversation, self.newest_leaf(message))
+        return True
 
     def _is_deleted(self, message: str) -> bool:
         row = self._db.one("SELECT deleted FROM message WHERE id = ?", (message,))

@@ -44,6 +44,32 @@ async def test_each_of_several_replies_has_its_own_text_in_the_events(rt):
     assert len(texts_by_reply) == 2
 
 
+async def test_a_question_is_answered_several_times_at_once(rt):
+    chat = await rt.chats.create()
+    replies = await (await rt.chats.send(chat.id, "q\n#!say=Hi", n=3)).wait()
+    assert [reply.text for reply in replies] == ["Hi", "(2) Hi", "(3) Hi"]
+    tree = await rt.chats.tree(chat.id)
+    assert [message.role for message in tree] == ["user", *["assistant"] * 3]
+    assert {message.parent for message in tree[1:]} == {tree[0].id}
+    assert [message.id for message in await rt.chats.branch(chat.id)] == [tree[0].id, tree[1].id]
+    for count in (0, 65):
+        with pytest.raises(UsageError, match="1 to 64"):
+            await rt.chats.send(chat.id, "again", n=count)
+    assert len(await rt.chats.tree(chat.id)) == 4  # refused before anything was saved
+
+
+async def test_what_a_name_means(rt):
+    chat = await rt.chats.create(title="Bread")
+    with pytest.raises(NotFound):
+        await rt.chats.meant("Bread")  # there is nothing in it
+    (reply,) = await (await rt.chats.send(chat.id, "hi")).wait()
+    assert (await rt.chats.meant("Bread")).id == reply.id
+    assert (await rt.chats.meant(chat.id)).id == reply.id
+    assert (await rt.chats.meant(reply.parent)).role == "user"
+    with pytest.raises(NotFound, match="no message"):
+        await rt.chats.meant("nothing")
+
+
 async def test_an_edited_question_is_another_branch(rt):
     chat = await rt.chats.create()
     await said(rt, chat, "one\n#!say=1")

@@ -130,6 +130,36 @@ def test_deleting_a_message_takes_what_follows_and_comes_back(store):
     assert texts(store, chat.id) == ["q1", "a1", "q3"]
 
 
+def test_only_what_was_deleted_comes_back_and_below_what_is_there(store):
+    chat = store.conversations.create()
+    q1, a1 = exchange(store, chat.id, None, "q1", "a1")
+    _, other = exchange(store, chat.id, None, "q2", "a2")
+    assert store.tree.undelete(a1) is False
+    assert store.conversations.get(chat.id).active_leaf == other  # nothing else is shown for it
+    store.tree.delete(a1)
+    store.tree.delete(q1)
+    with pytest.raises(NotFound, match="deleted too"):
+        store.tree.undelete(a1)
+    assert store.tree.undelete(q1) is True
+    assert store.tree.undelete(a1) is True
+    assert texts(store, chat.id) == ["q1", "a1"]
+
+
+def test_finding_a_message_by_parts_of_its_id(store):
+    chat = store.conversations.create()
+    q1, a1 = exchange(store, chat.id, None, "q1", "a1")
+    for text in (a1, f" {a1.lower()}\n", a1[-8:], a1[:26]):
+        assert store.tree.find(text).id == a1
+    with pytest.raises(NotFound, match="Several"):
+        store.tree.find(a1[:6])  # the clock's part: both were written in one moment
+    store.tree.delete(a1)
+    assert store.tree.find(q1[:6]).id == q1
+    assert store.tree.find(a1[-8:], deleted=True).id == a1
+    for text in (a1, a1[-3:], "", "%" * 8, "nothing"):
+        with pytest.raises(NotFound, match="no message"):
+            store.tree.find(text)
+
+
 def test_deleting_the_only_root_leaves_an_empty_conversation(store):
     chat = store.conversations.create()
     q1, _ = exchange(store, chat.id, None, "q1", "a1")

@@ -13,7 +13,14 @@ from llmchat.cli.output import answer_json, ask, can_ask, note, table, write_ans
 from llmchat.cli.parameters import ChatId, ModelName, Whole
 from llmchat.cli.parts import ask_core
 from llmchat.cli.replaying import replay_chat
-from llmchat.errors import ExitCode, UsageError
+from llmchat.cli.rewriting import continue_reply, edit_message, regenerate_reply
+from llmchat.cli.versions import (
+    restore_deleted,
+    select_version,
+    show_tree,
+    words_of,
+)
+from llmchat.errors import ExitCode, NotFound, UsageError
 from llmchat.text import say
 from llmchat.text.cleaning import clean
 from llmchat.values import Conversation, Message
@@ -34,7 +41,10 @@ DAY = click.DateTime(["%Y-%m-%d"])
 def chats(ctx: click.Context) -> None:
     """Alone: the list."""
     if ctx.invoked_subcommand is None:
-        ctx.invoke(list_chats, as_json=False, limit=50, everything=False, folder=None, sort="used")
+        ctx.invoke(
+            list_chats, as_json=False, limit=50, everything=False, folder=None, sort="used",
+            deleted=False,
+        )  # fmt: skip
 
 
 @chats.command("list", help=say("cli.about_chats_list"))
@@ -42,13 +52,25 @@ def chats(ctx: click.Context) -> None:
 @click.option("--limit", type=Whole(1), default=50, help=say("cli.opt_limit"))
 @click.option("-a", "--all", "everything", is_flag=True, help=say("cli.opt_all_chats"))
 @click.option("--folder", help=say("cli.opt_list_folder"))
+@click.option("--deleted", is_flag=True, help=say("cli.opt_list_deleted"))
 @click.option("--sort", type=click.Choice(SORTS), default="used", help=say("cli.opt_list_sort"))
 def list_chats(
-    as_json: bool, limit: int, everything: bool, folder: str | None, sort: "SortKey"
+    as_json: bool,
+    limit: int,
+    everything: bool,
+    folder: str | None,
+    deleted: bool,
+    sort: "SortKey",
 ) -> None:
     """Pinned ones first; one-shot questions only with --all."""
     found = ask_core(
-        lambda rt: rt.chats.list(limit=limit, include_cli=everything, folder=folder, sort=sort)
+        lambda rt: rt.chats.list(
+            limit=limit,
+            include_cli=everything or deleted,
+            deleted=deleted,
+            folder=folder,
+            sort=sort,
+        )
     )
     if as_json:
         answer_json(found)
@@ -72,13 +94,22 @@ def show_chat(chat: str, as_json: bool) -> None:
         write_answer(clean(ask_core(lambda rt: _markdown(rt, chat))))
 
 
-chats.add_command(compact_chat)
-chats.add_command(export_chats)
-chats.add_command(import_chats)
-chats.add_command(replay_chat)
-chats.add_command(set_chat)
-chats.add_command(show_settings)
-chats.add_command(show_summary)
+for _command in (
+    compact_chat,
+    continue_reply,
+    edit_message,
+    export_chats,
+    import_chats,
+    regenerate_reply,
+    replay_chat,
+    restore_deleted,
+    select_version,
+    set_chat,
+    show_settings,
+    show_summary,
+    show_tree,
+):
+    chats.add_command(_command)
 
 
 @chats.command("search", help=say("cli.about_chats_search"))
@@ -115,34 +146,53 @@ def search_chats(
 
 
 @chats.command("rm", help=say("cli.about_chats_rm"))
-@click.argument("names", nargs=-1, required=True, type=ChatId(), metavar="CHAT...")
+@click.argument("names", nargs=-1, required=True, type=ChatId(), metavar="CHAT|MESSAGE...")
 @click.option("-y", "--yes", is_flag=True, help=say("cli.opt_yes"))
 @click.option("--purge", is_flag=True, help=say("cli.opt_purge"))
 def remove_chats(names: tuple[str, ...], yes: bool, purge: bool) -> int:
     """Every name is looked up before anything is deleted."""
 
-    async def find_all(rt: "Runtime") -> list[Conversation]:
-        return [await rt.chats.find(name) for name in names]
+    async def find_all(rt: "Runtime") -> list[Conversation | Message]:
+        return [await _meant(rt, name) for name in names]
 
     found = ask_core(find_all)
-    for conversation in found:
-        note(f"{conversation.id}  {conversation.title or '-'}")
-    if not yes:
-        if not can_ask():
-            raise UsageError("cli.rm_needs_yes")
-        if (ask(say("cli.purge_ask" if purge else "cli.rm_ask")) or "n").lower() not in (
-            "y",
-            "yes",
-        ):
-            note(say("cli.nothing_done"))
-            return ExitCode.FAILED
+    if purge and any(isinstance(one, Message) for one in found):
+        raise UsageError("cli.purge_chats_only")
+    for one in found:
+        about = words_of(one) if isinstance(one, Message) else one.title or "-"
+        note(f"{one.id}  {about}")
+    if not (yes or _agreed("cli.purge_ask" if purge else "cli.rm_ask")):
+        note(say("cli.nothing_done"))
+        return ExitCode.FAILED
 
     async def delete_all(rt: "Runtime") -> None:
-        for conversation in found:
-            await (rt.chats.purge if purge else rt.chats.delete)(conversation.id)
+        for one in found:
+            if isinstance(one, Message):
+                await rt.chats.delete_message(one.id)
+            else:
+                await (rt.chats.purge if purge else rt.chats.delete)(one.id)
 
     ask_core(delete_all)
+    if not purge:
+        note(say("cli.rm_undone_by", id=found[0].id))
     return ExitCode.OK
+
+
+def _agreed(question: str) -> bool:
+    if not can_ask():
+        raise UsageError("cli.rm_needs_yes")
+    return (ask(say(question)) or "n").lower() in ("y", "yes")
+
+
+async def _meant(rt: "Runtime", name: str) -> Conversation | Message:
+    """A conversation; else a message."""
+    try:
+        return await rt.chats.find(name)
+    except NotFound as error:
+        try:
+            return await rt.chats.find_message(name)
+        except NotFound:
+            raise error from None
 
 
 async def _read(rt: "Runtime", name: str) -> tuple[Conversation, list[Message]]:

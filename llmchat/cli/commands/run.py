@@ -1,7 +1,6 @@
 """`llmchat run`: one answer on stdout, or the chat on that model."""
 
 import asyncio
-import signal
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
@@ -10,18 +9,19 @@ from typing import TYPE_CHECKING, Any
 import click
 from msgspec.structs import replace
 
-from llmchat.cli.answering import Follower, answer_of, say_figures
+from llmchat.cli.answered import say_after, shown_of
+from llmchat.cli.answering import Follower
 from llmchat.cli.choosing import find_or_fetch, pick, pick_chat
 from llmchat.cli.constraining import constraint_of, constraint_options
-from llmchat.cli.options import answer_options, load_options, settings_of
-from llmchat.cli.output import answer_json, is_terminal, note
+from llmchat.cli.options import answer_options, load_options, settings_of, shown_options
+from llmchat.cli.output import is_terminal, note
 from llmchat.cli.parameters import ChatId, ModelName, PersonaName, PresetName
 from llmchat.cli.parts import open_models, open_runtime, open_settings
 from llmchat.cli.prompt import piped, question, system_prompt
 from llmchat.cli.tooling import result_parts, tool_options, tools_of
-from llmchat.errors import ExitCode, NotFound, UsageError
+from llmchat.errors import NotFound, UsageError
 from llmchat.text import say
-from llmchat.values import ChatSettings, Conversation, Message, Part
+from llmchat.values import ChatSettings, Conversation, Part
 
 if TYPE_CHECKING:
     from llmchat.core.runtime import Runtime
@@ -74,10 +74,7 @@ class ModelThenPrompt(ModelName):
 @click.option(
     "--think", type=click.Choice([*THINKING, "low", "medium", "high"]), help=say("cli.opt_think")
 )
-@click.option("--hidethinking", is_flag=True, help=say("cli.opt_hidethinking"))
-@click.option("--json", "as_json", is_flag=True, help=say("cli.opt_json"))
-@click.option("--raw", is_flag=True, help=say("cli.opt_raw"))
-@click.option("--stats", "--verbose", "stats", is_flag=True, help=say("cli.opt_stats"))
+@shown_options
 @tool_options
 @constraint_options
 @answer_options
@@ -129,22 +126,15 @@ class Ask:
             chat = await self._chat(runtime, model)
             for notice in runtime.news():
                 note(notice)
-            turn = await runtime.chats.send(chat.id, await self._sent(runtime, chat))
-            follower = Follower(
-                runtime.chats,
-                turn,
-                raw=self.given["raw"],
-                silent=self.given["as_json"],
-                thinking=not self.given["hidethinking"],
-            )
-            reply = await follower.follow()
+            wanted = self.given["alternatives"]
+            turn = await runtime.chats.send(chat.id, await self._sent(runtime, chat), n=wanted)
+            shown = shown_of(self.given)
+            follower = Follower(runtime.chats, turn, shown)
+            replies = await follower.follow()
         for notice in runtime.news():  # of the store, which may have had no room for this
             note(notice)
-        if reply is None:  # stopped, by us
-            note(say("cli.stopped_early" if save else "cli.stopped_early_unsaved"))
-            return 128 + (follower.stopped_by or signal.SIGINT)
-        self._say_after(reply)
-        return self._code(reply, follower.stopped_by)
+        by = follower.stopped_by
+        return say_after(replies, shown, wanted=wanted, stopped_by=by, saved=save)
 
     async def _sent(self, runtime: "Runtime", chat: Conversation) -> str | list[Part]:
         """The words; or what tools answered to the calls of the last reply."""
@@ -155,15 +145,6 @@ class Ask:
             raise UsageError("cli.result_alone")
         branch = await runtime.chats.branch(chat.id)
         return result_parts(results, branch[-1] if branch else None)
-
-    def _code(self, reply: Message, stopped_by: int | None) -> int:
-        """Stopped by us: 128+n, as shells count; by `llmchat stop` elsewhere: failed."""
-        if stopped_by:
-            return 128 + stopped_by
-        if reply.generation is not None and reply.generation.finish == "cancelled":
-            note(say("cli.stopped_elsewhere"))
-            return ExitCode.FAILED
-        return ExitCode.OK
 
     async def _chat(self, runtime: "Runtime", model: str | None) -> Conversation:
         """The conversation to go on with, or a new one with this model and system prompt."""
@@ -190,12 +171,6 @@ class Ask:
             return chat
         settings = replace(chat.settings, tools=self.flags.tools)
         return await runtime.chats.configure(chat.id, settings)
-
-    def _say_after(self, reply: Message) -> None:
-        if self.given["as_json"]:
-            answer_json(answer_of(reply))
-        if self.given["stats"]:
-            say_figures(reply)
 
 
 def _attached(patterns: Sequence[str]) -> list[Part]:

@@ -57,6 +57,7 @@ from llmchat.engine.protocol.prompt import (
     RawTokens,
 )
 from llmchat.engine.protocol.requests import (
+    MAX_CHOICES,
     PROTOCOL_VERSION,
     Cancel,
     Count,
@@ -78,6 +79,7 @@ from llmchat.engine.protocol.requests import (
 from llmchat.values import Constraint
 
 __all__ = [
+    "MAX_CHOICES",
     "MAX_FRAME",
     "PROTOCOL_VERSION",
     "Cancel",

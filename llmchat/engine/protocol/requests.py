@@ -9,6 +9,9 @@ from llmchat.values import Constraint, Sampling, Wants
 
 PROTOCOL_VERSION: Final = 1
 
+MAX_CHOICES: Final = 64
+"""Replies that one request may ask for: no more sequences than a context is made with."""
+
 
 class Scaled(Struct, frozen=True, kw_only=True):
     """An adapter's or control vector's file, loaded by the worker's wants, and how much of it."""

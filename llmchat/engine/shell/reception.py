@@ -13,6 +13,7 @@ import llmchat
 from llmchat.engine.assignment import Leaving
 from llmchat.engine.backend import Verdict, Work
 from llmchat.engine.protocol import (
+    MAX_CHOICES,
     PROTOCOL_VERSION,
     Cancel,
     Done,
@@ -39,8 +40,6 @@ from llmchat.engine.shell.outbox import refusal
 
 if TYPE_CHECKING:
     from llmchat.engine.shell.serving import Shell
-
-MAX_CHOICES = 64
 
 
 class Reception:
