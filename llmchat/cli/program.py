@@ -145,8 +145,22 @@ def run_program(words: Sequence[str]) -> int:
 
         return shell_complete(llmchat, {}, "llmchat", COMPLETION_VARIABLE, asked)
     try:
-        with llmchat.make_context("llmchat", list(words)) as context:
+        with llmchat.make_context("llmchat", list(map(_readable, words))) as context:
             code = llmchat.invoke(context)
     except click.exceptions.Exit as leaving:
         return leaving.exit_code
     return code if isinstance(code, int) else 0
+
+
+def _readable(word: str) -> str:
+    """A word with signs in place of bytes that are no text, unless it names a file.
+
+    Nothing can store or send such bytes: half a character from another encoding, as a rule.
+    """
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        from llmchat.cli.prompt import as_text
+
+        return word if os.path.lexists(word) else as_text(word)
+    return word

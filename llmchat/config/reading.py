@@ -110,7 +110,11 @@ def read_environment(environ: Mapping[str, str]) -> Loaded:
 
 
 def parse_text(text: str, kind: object) -> object:
-    """What a person typed for a field of a type: TOML where that fits, else the text itself."""
+    """What a person typed for a field of a type: TOML where that fits, else the text itself.
+
+    Bytes that are no text, as a shell hands them on, become replacement signs.
+    """
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     candidates: list[object] = [text]
     try:
         candidates.insert(0, tomllib.loads(f"value = {text}")["value"])

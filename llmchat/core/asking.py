@@ -62,6 +62,12 @@ class Asking(ABC):
     def start(self) -> None:
         """Begin, as a task of the running loop."""
         self._task = asyncio.create_task(self._run(), name=f"{type(self).__name__} {self.id}")
+        self._task.add_done_callback(self._let_go)
+
+    def _let_go(self, _task: asyncio.Task[None]) -> None:
+        """Whatever ended it, an error of ours too: nobody waits for more. `wait` raises it."""
+        self.done = True
+        self._published.close()
 
     @abstractmethod
     async def _run(self) -> None:

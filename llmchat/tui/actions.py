@@ -78,6 +78,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("message.next", "down,j", "step(1)", palette=False),
     Action("message.edit", "e", "ask('edit')", hint=True, palette=False),
     Action("message.regenerate", "r", "ask('regenerate')", hint=True, palette=False),
+    Action("message.alternatives", "R", "ask('alternatives')", palette=False),
     Action("message.continue", "c", "ask('continue')", hint=True, palette=False),
     Action("message.fork", "f", "ask('fork')", hint=True, palette=False),
     Action("message.sibling_before", "left_square_bracket", "ask('before')", palette=False),

@@ -55,9 +55,16 @@ class Follower:
         self._status = status
         self._on_full = on_full
         self._begun: frozenset[str] = frozenset()
+        self._shown: str | None = None
 
-    async def follow(self, turn: "Turn") -> None:
-        """Draw a turn until it is over. Cancelling stops the drawing, not the turn."""
+    async def follow(self, turn: "Turn", shown: str | None = None) -> None:
+        """Draw a turn until it is over. Cancelling stops the drawing, not the turn.
+
+        Args:
+            turn: what is followed.
+            shown: of several replies the one that is drawn, by its id; the first.
+        """
+        self._shown = shown
         self._state("tui.state_waiting")
         try:
             async for event in turn.events():
@@ -67,9 +74,9 @@ class Follower:
             self._status.busy = False
             self._status.state = say("tui.state_ready")
 
-    def _state(self, key: str) -> None:
+    def _state(self, key: str, **values: object) -> None:
         self._status.busy = True
-        self._status.state = say(key)
+        self._status.state = say(key, **values)
 
     async def _draw(self, event: AnyChatEvent) -> None:
         match event:
@@ -100,7 +107,8 @@ class Follower:
             asked.say_notice("")  # what was said of an earlier try
         if event.question is not None:
             await self._transcript.add(event.question)
-        view = await self._transcript.add(event.replies[0])
+        chosen = [reply for reply in event.replies if reply.id == self._shown]
+        view = await self._transcript.add((chosen or event.replies)[0])
         if reading:  # the version that had the focus is gone: keys go to the new one
             view.focus()
         self._transcript.anchor()
@@ -114,7 +122,10 @@ class Follower:
             self._state("tui.state_thinking")
             view.feed_thinking(event.text)
         else:
-            self._state("tui.state_writing")
+            if (count := len(self._begun)) > 1:
+                self._state("tui.state_writing_all", count=count)
+            else:
+                self._state("tui.state_writing")
             view.feed(event.text)
 
     async def _withdraw(self, replies: tuple[Message, ...]) -> None:

@@ -156,3 +156,30 @@ def test_a_report_that_cannot_be_written_is_no_second_accident(home: Path, capsy
     (home / "logs").write_text("in the way")
     assert failures.explain(raised(ZeroDivisionError())) == 1
     assert "LLMCHAT_DEBUG=1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "MODEL", "\udcff"],
+        ["run", "MODEL", "hi", "--stop", "\udcff"],
+        ["run", "MODEL", "hi", "--lora", "\udcff"],
+        ["run", "MODEL", "hi", "-o", "top_k", "\udcff"],
+        ["chats", "show", "\udcff"],
+        ["chats", "search", "\udcff"],
+        ["search", "\udcff"],
+    ],
+)
+def test_bytes_that_are_no_text_are_no_error_of_ours(model: str, script, words):
+    script("rate=0;say=Paris.")
+    done = run(*(model if word == "MODEL" else word for word in words))
+    assert done.returncode in (0, 2, 3, 5), done.stderr
+    assert "went wrong" not in done.stderr
+
+
+def test_a_file_with_such_a_name_is_still_that_file(model: str, tmp_path: Path, script):
+    script("rate=0;say=Paris.")
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.txt")
+    Path(path).write_text("milk")
+    done = run("run", model, "what?", "-f", path)
+    assert (done.returncode, done.stdout) == (0, "Paris.\n"), done.stderr

@@ -523,6 +523,7 @@ A, B = "0" * 26, "1" * 26
         (b"", "core.import_not_json"),
         (b"\xff\xfe", "core.import_not_json"),
         (b"[" * 100_000, "core.import_not_json"),
+        (OWN.replace("%s", '"\\ud800"').encode(), "core.import_damaged"),
         (b"[1e999]", "core.import_not_json"),
         (b"[" + b"9" * 5000 + b"]", "core.import_not_json"),
         (b"PK\x03\x04rest", "core.import_zip"),
@@ -542,7 +543,7 @@ A, B = "0" * 26, "1" * 26
             "core.import_damaged",
         ),
     ],
-    ids=range(15),
+    ids=range(16),
 )
 def test_what_is_wrong_with_a_file_is_said(data: bytes | str, key: str):
     with pytest.raises(StoreError) as caught:

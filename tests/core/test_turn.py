@@ -375,3 +375,18 @@ async def test_nothing_is_written_without_saving(open_runtime, places):
     chat = await rt.chats.create()
     await (await rt.chats.send(chat.id, "secret")).wait()
     assert not places.database.exists()
+
+
+async def test_an_error_of_ours_ends_a_turn_for_who_follows_it(rt, monkeypatch):
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    chat = await rt.chats.create()
+    turn = await rt.chats.send(chat.id, "hi")
+    monkeypatch.setattr(turn, "_ending", broken)
+    async with asyncio.timeout(20):
+        kinds = [type(event).__name__ async for event in turn.events()]
+        assert "TurnFinished" not in kinds
+        with pytest.raises(RuntimeError, match="a bug"):
+            await turn.wait()
+    assert rt.chats.turns() == []

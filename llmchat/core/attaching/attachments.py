@@ -97,6 +97,7 @@ class Attachments:
             NotFound: it cannot be read.
             UsageError: it is no text, too large, or a document that cannot be taken apart.
         """
+        name = name.encode("utf-8", "replace").decode()  # a message is text, its names too
         data = _bytes(path, name)
         meta = {"name": name, "size": str(len(data))}
         media = _image(data)

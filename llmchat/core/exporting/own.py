@@ -65,7 +65,7 @@ def read(data: dict[str, Any]) -> list[SavedConversation]:
         raise StoreError("core.import_newer", version=version)
     try:
         file = msgspec.convert(data, File, str_keys=True)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeError) as error:  # the second: half a character
         raise StoreError("core.import_damaged", reason=str(error)) from error
     return [_checked(saved) for saved in file.conversations]
 

@@ -1,4 +1,4 @@
-"""How a scripted worker writes: a prompt read in steps, then replies word by word.
+"""How a scripted worker writes: a prompt read in steps, then its replies word by word.
 
 Owns a Generate request from its turn to its last Finished or Failed, at the script's pace. Refuses
 the queue (`backend.py`), waiting and ending early (`job.py`), what a token is (`reading.py`), and
@@ -8,6 +8,9 @@ hanging or dying (`dying.py`): it only says which stage it has reached.
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
 from typing import Final
 
 from llmchat.engine.protocol import (
@@ -69,8 +72,7 @@ class Writer:
             return False
         self._fate.reach("first")
         self._reading = time.monotonic() - started
-        for choice in range(self._work.n):
-            self._reply(choice)
+        self._write()
         return True
 
     def _refuse(self, code: str, message: str) -> None:
@@ -91,22 +93,34 @@ class Writer:
     def _progress(self, done: int) -> None:
         self._job.emit(PromptProgress(id=self._work.id, done=done, total=self.prompt))
 
-    def _reply(self, choice: int) -> None:
+    def _write(self) -> None:
+        """All the replies side by side, a token of each at a time, as a model writes them."""
         began = time.monotonic()
-        reason: FinishReason = "tool_calls" if self._script.tool else "stop"
-        tokens: list[int] = []
-        pieces = list(_pieces(self._work, self._script, self._words, choice))
-        for position, (kind, piece) in enumerate(pieces):
+        makes = partial(_pieces, self._work, self._script, self._words)
+        replies = [_Reply(choice, list(makes(choice))) for choice in range(self._work.n)]
+        writing = replies
+        for position in count():
             stopped = self._stopped(position, began)
-            if stopped is not None:
-                reason = stopped
-                break
-            if position == len(pieces) // 2:
+            for reply in writing:
+                self._step(reply, stopped, began)
+            writing = [reply for reply in writing if not reply.is_over]
+            if not writing:
+                return
+
+    def _step(self, reply: "_Reply", stopped: FinishReason | None, began: float) -> None:
+        """One token more, or the end."""
+        position = len(reply.tokens)
+        if stopped is None and position < len(reply.pieces):
+            if position == len(reply.pieces) // 2:
                 self._fate.reach("reply")
-            tokens.append(number(piece))
+            kind, piece = reply.pieces[position]
+            reply.tokens.append(number(piece))
             self._on_token()
-            self._show(choice, kind, piece, tokens[-1])
-        self._finish(choice, reason, tokens, began)
+            self._show(reply.choice, kind, piece, reply.tokens[-1])
+        if stopped is not None or len(reply.tokens) == len(reply.pieces):
+            reply.is_over = True
+            ends: FinishReason = "tool_calls" if self._script.tool else "stop"
+            self._finish(reply.choice, stopped or ends, reply.tokens, began)
 
     def _stopped(self, position: int, began: float) -> FinishReason | None:
         """Wait until the token at `position` is due; why there will be none."""
@@ -145,6 +159,16 @@ class Writer:
                 vocab=VOCAB,
             )
         )
+
+
+@dataclass(slots=True)
+class _Reply:
+    """One of the replies to a request."""
+
+    choice: int
+    pieces: list[tuple[DeltaKind, str]]
+    tokens: list[int] = field(default_factory=list)
+    is_over: bool = False
 
 
 def _pieces(

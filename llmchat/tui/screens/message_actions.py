@@ -1,7 +1,7 @@
 """What can be done to one message: edit, regenerate, continue, fork, versions, copy, delete."""
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final, cast
 
 from textual import work
 
@@ -12,7 +12,12 @@ from llmchat.tui.told import told
 from llmchat.values import Message
 
 if TYPE_CHECKING:
+    from llmchat.core.turn import Turn
     from llmchat.tui.widgets.message import MessageView
+
+ALTERNATIVES: Final = 4
+"""Versions that are written together when several are asked for."""
+STEPS: Final = frozenset({"before", "after"})
 
 Deed = Callable[["MessageActions", Message], Awaitable[None]]
 
@@ -46,13 +51,20 @@ class MessageActions(Opening):
 
     def refusal(self, what: str, message: Message) -> str:
         """Why that cannot be done to a message now; "" when it can."""
-        if self.answering and what not in {"copy", "copy_code"}:
+        steps = what in STEPS and message.id in self._written_together
+        if self.answering and not steps and what not in {"copy", "copy_code"}:
             return say("tui.busy")
-        if message.role == "system" and what in {"regenerate", "continue"}:
+        if message.role == "system" and what in {"regenerate", "alternatives", "continue"}:
             return say("tui.summary_fixed")
         if message.role != "assistant" and what == "continue":
             return say("tui.only_replies")
         return ""
+
+    @property
+    def _written_together(self) -> list[str]:
+        """Ids of the replies that are being written, when there are several."""
+        replies = self.turn.replies if self.turn is not None and not self.turn.done else ()
+        return [reply.id for reply in replies] if len(replies) > 1 else []
 
     def refused(self, message: Message) -> frozenset[str]:
         """The ids of the actions that would be refused for a message now."""
@@ -89,6 +101,10 @@ class MessageActions(Opening):
         rt = await self.runtime()
         self.watch_turn(await rt.chats.regenerate(message.id))
 
+    async def _alternatives(self, message: Message) -> None:
+        rt = await self.runtime()
+        self.watch_turn(await rt.chats.regenerate(message.id, ALTERNATIVES))
+
     async def _continue(self, message: Message) -> None:
         rt = await self.runtime()
         self.watch_turn(await rt.chats.continue_(message.id))
@@ -107,6 +123,11 @@ class MessageActions(Opening):
             return
         rt = await self.runtime()
         chosen = message.siblings[place]
+        if written := self._written_together:
+            if chosen in written and self.turn is not None:
+                await rt.chats.select(chosen)
+                self.watch_turn(cast("Turn", self.turn), chosen)
+            return
         await self.transcript.show(await rt.chats.select(chosen))
         if (view := self.transcript.view(chosen)) is not None:
             view.focus()
@@ -157,6 +178,7 @@ class MessageActions(Opening):
     _DEEDS: ClassVar[dict[str, Deed]] = {
         "edit": _edit,
         "regenerate": _regenerate,
+        "alternatives": _alternatives,
         "continue": _continue,
         "fork": _fork,
         "before": _before,

@@ -37,14 +37,14 @@ class Opening(CompactingActions):
         self._change_files(before, is_first=is_first)
         messages = await rt.chats.branch(conversation.id) if conversation else []
         running = next(iter(rt.chats.turns(conversation.id)), None) if conversation else None
-        if running is not None:
-            replies = {reply.id for reply in running.replies}
-            messages = [message for message in messages if message.id not in replies]
+        written = [reply.id for reply in running.replies] if running is not None else []
+        shown = next((message.id for message in messages if message.id in written), None)
+        messages = [message for message in messages if message.id not in written]
         await self.transcript.show(messages)
         self.composer.sent = [m.text for m in messages if m.role == "user"]
         self.set_class(not messages and running is None, "-empty")
         if running is not None:
-            self._watch(running)
+            self._watch(running, shown)
         await self.refresh_around()
 
     def _change_files(self, before: str | None, *, is_first: bool) -> None:
@@ -68,10 +68,10 @@ class Opening(CompactingActions):
         if self.to_restore:
             self.restore_files()
 
-    def _watch(self, running: "Asking") -> None:
+    def _watch(self, running: "Asking", shown: str | None) -> None:
         from llmchat.core.compacting import Compaction
 
         if isinstance(running, Compaction):
             self.watch_compaction(running)
         else:
-            self.watch_turn(cast("Turn", running))
+            self.watch_turn(cast("Turn", running), shown)

@@ -64,19 +64,19 @@ class Sending(SettingsActions, Writing):
         if self.waiting:
             self.notify(say("tui.waits", count=len(self.waiting)), markup=False)
 
-    def watch_turn(self, turn: "Turn") -> None:
-        """Follow a turn of the open conversation to its end."""
+    def watch_turn(self, turn: "Turn", shown: str | None = None) -> None:
+        """Follow a turn of the open conversation to its end, and draw the reply `shown` of it."""
         self.turn = turn
         self.remove_class("-empty")
-        self._follow(turn)
+        self._follow(turn, shown)
 
     @work(group="follow", exclusive=True)
     @told
-    async def _follow(self, turn: "Turn") -> None:
+    async def _follow(self, turn: "Turn", shown: str | None) -> None:
         follower = Follower(
             self.transcript, self.activity, self.status, partial(self._choose_policy, turn)
         )
-        await follower.follow(turn)
+        await follower.follow(turn, shown)
         self.turn = None
         await self.after_turn()
 
