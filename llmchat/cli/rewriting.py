@@ -86,9 +86,12 @@ def edit_message(message: str, words: str | None, rerun: bool | None, **given: A
         parts.append(said)
     elif not parts:
         raise UsageError("core.nothing_to_send")
-    if not (old.role == "user" if rerun is None else rerun):
+    if not _is_answered(old, rerun):
         changed = ask_core(lambda rt: _changed(rt, old, parts))
-        (answer_json if given["as_json"] else lambda one: answer(one.id))(changed)
+        if given["as_json"]:
+            answer_json(changed)
+        else:
+            answer(changed.id)
         return ExitCode.OK
 
     async def begin(rt: "Runtime", once: ChatSettings) -> "Turn":
@@ -99,6 +102,13 @@ def edit_message(message: str, words: str | None, rerun: bool | None, **given: A
         return turn
 
     return _answered(begin, given)
+
+
+def _is_answered(old: Message, wanted: bool | None) -> bool:
+    """Whether the model writes to the new words: as wanted, else to a question; to no summary."""
+    if old.role == "system":
+        return False
+    return old.role == "user" if wanted is None else wanted
 
 
 async def _changed(rt: "Runtime", old: Message, parts: list[Part]) -> Message:

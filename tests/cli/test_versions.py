@@ -89,6 +89,19 @@ def test_a_question_and_a_reply_are_edited(model: str, script):
     assert run("chats", "edit", "nothing", "--set", "x").returncode == 3
 
 
+def test_a_summary_is_never_answered(model: str, script):
+    chat = asked(model)["conversation"]
+    for words in ("two", "three"):
+        ok("run", model, "-r", chat, words)
+    ok("chats", "compact", chat, "--keep", "1")
+    summary = json.loads(ok("chats", "show", chat, "--json"))["messages"][0]
+    assert summary["role"] == "system"
+    before = len(ids(chat))
+    ok("chats", "edit", summary["id"], "--set", "In short.", "--answer")
+    assert branch(chat)[0] == "In short."
+    assert len(ids(chat)) > before
+
+
 def test_files_stay_attached_to_an_edited_question(model: str, tmp_path):
     (tmp_path / "notes.txt").write_text("milk")
     first = asked(model, "what?", "-f", str(tmp_path / "notes.txt"))

@@ -237,6 +237,8 @@ def _open_screen(ask: Ask) -> int:
         raise UsageError("cli.no_prompt")
     if ask.given["no_save"]:
         raise UsageError("cli.no_save_needs_prompt")
+    if ask.given["alternatives"] > 1:
+        raise UsageError("cli.alternatives_need_prompt")
     if ask.flags.constraint is not None:
         raise UsageError("cli.constraint_needs_prompt")
     given = ask.given
