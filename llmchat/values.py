@@ -13,6 +13,8 @@ Role = Literal["system", "user", "assistant", "tool"]
 MessageStatus = Literal["complete", "streaming", "interrupted", "failed"]
 FinishReason = Literal["stop", "length", "context", "cancelled", "tool_calls"]
 PartKind = Literal["text", "thinking", "tool_call", "tool_result", "image", "file"]
+ATTACHED: frozenset[PartKind] = frozenset({"file", "image"})
+"""Parts that were attached to a message's words."""
 ContextPolicy = Literal["stop", "drop-middle", "rolling", "ask"]
 """What happens when a conversation does not fit into the context: `core/context.py`."""
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
@@ -236,6 +238,11 @@ class Message(Struct, frozen=True, kw_only=True):
     def text(self) -> str:
         """The visible words, without thinking and tools."""
         return "".join(part.text for part in self.parts if part.kind == "text")
+
+    @property
+    def files(self) -> tuple[Part, ...]:
+        """What is attached to the words."""
+        return tuple(part for part in self.parts if part.kind in ATTACHED)
 
     @property
     def thinking(self) -> str:

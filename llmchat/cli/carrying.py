@@ -50,10 +50,14 @@ def export_chats(
     chosen = kind or _kind_of(path)
 
     async def pieces(rt: "Runtime") -> AsyncGenerator[str, None]:
-        ids = None if everything else [await _find(rt, chat, leaf)]
-        end = leaf.upper() if leaf else None
+        end = None if leaf is None else await rt.chats.find_message(leaf)
+        ids = None if end is None else [end.conversation]
+        if chat is not None:
+            ids = [(await rt.chats.find(chat)).id]
         names: list[str] = []
-        export = rt.chats.export(ids, kind=chosen, leaf=end, on_left_out=names.append)
+        export = rt.chats.export(
+            ids, kind=chosen, leaf=None if end is None else end.id, on_left_out=names.append
+        )
         async with aclosing(export) as found:
             async for piece in found:
                 yield piece
@@ -79,12 +83,6 @@ def _kind_of(path: str | None) -> "ExportKind":
     """The format that a file's name asks for; Markdown if it says nothing."""
     suffix = Path(path or "").suffix.lower()
     return next((kind for kind in KINDS if suffix == f".{kind}"), SUFFIXES.get(suffix, "md"))
-
-
-async def _find(rt: "Runtime", chat: str | None, leaf: str | None) -> str:
-    if chat is not None:
-        return (await rt.chats.find(chat)).id
-    return (await rt.chats.message((leaf or "").upper())).conversation
 
 
 class _NewFile:

@@ -13,7 +13,7 @@ from llmchat.cli.answering import Follower
 from llmchat.cli.output import answer_json, can_ask, note, write_answer
 from llmchat.cli.parameters import ChatId, Whole
 from llmchat.cli.parts import ask_core, open_runtime
-from llmchat.cli.prompt import as_text, piped
+from llmchat.cli.prompt import given_words
 from llmchat.core.prompting import is_summary
 from llmchat.errors import NotFound, UsageError
 from llmchat.text import say
@@ -56,7 +56,7 @@ def show_summary(chat: str, words: str | None, edit: bool, as_json: bool) -> Non
     if edit:
         words = click.edit(found.text)  # None: left as it was
     elif words is not None:
-        words = piped() if words == "-" else as_text(words)
+        words = given_words(words)
     if words is not None and words.rstrip("\n") != found.text:
         new = words.rstrip("\n")
         found = ask_core(lambda rt: _replace(rt, found.id, new))

@@ -113,14 +113,20 @@ def fit_options(command: Command) -> Command:
     return _options({field: WANTS[field] for field in FIT}, command)
 
 
+def alternatives_option(command: Command) -> Command:
+    """Add the flag that says how many answers are wanted."""
+    return click.option("--alternatives", type=COUNT, default=1, help=say("cli.opt_alternatives"))(
+        command
+    )
+
+
 def shown_options(command: Command) -> Command:
-    """Add the flags that say how many answers are wanted and how they are shown."""
+    """Add the flags that say how answers are shown."""
     for option in (
         click.option("--stats", "--verbose", "stats", is_flag=True, help=say("cli.opt_stats")),
         click.option("--raw", is_flag=True, help=say("cli.opt_raw")),
         click.option("--json", "as_json", is_flag=True, help=say("cli.opt_json")),
         click.option("--hidethinking", is_flag=True, help=say("cli.opt_hidethinking")),
-        click.option("--alternatives", type=COUNT, default=1, help=say("cli.opt_alternatives")),
     ):
         command = option(command)
     return command

@@ -35,6 +35,11 @@ def as_text(word: str) -> str:
     return word.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
+def given_words(text: str) -> str:
+    """The words of a `--set`: as they are, or with `-` what is piped in."""
+    return piped() if text == "-" else as_text(text)
+
+
 def attachment(path: str) -> Part:
     """A text file as a part of the message.
 

@@ -14,11 +14,11 @@ from msgspec.structs import replace
 from llmchat.cli.answered import say_after, shown_of
 from llmchat.cli.answering import Follower
 from llmchat.cli.choosing import find_or_fetch
-from llmchat.cli.options import answer_options, settings_of, shown_options
+from llmchat.cli.options import alternatives_option, answer_options, settings_of, shown_options
 from llmchat.cli.output import answer, answer_json, can_ask, note
 from llmchat.cli.parameters import ChatId, ModelName
 from llmchat.cli.parts import ask_core, open_runtime
-from llmchat.cli.prompt import as_text, piped
+from llmchat.cli.prompt import given_words
 from llmchat.errors import ExitCode, UsageError
 from llmchat.text import say
 from llmchat.values import ChatSettings, Message, Part
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from llmchat.core.turn import Turn
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-KEPT = ("file", "image")
-"""Kinds of parts that stay with a message whose words change."""
 
 
 def _asking(command: Command) -> Command:
@@ -40,6 +38,7 @@ def _asking(command: Command) -> Command:
 
 @click.command("regenerate", help=say("cli.about_chats_regenerate"))
 @click.argument("chat", type=ChatId(), metavar="CHAT|MESSAGE")
+@alternatives_option
 @_asking
 def regenerate_reply(chat: str, **given: Any) -> int:  # noqa: ANN401 - click's flags by name
     """New versions beside a reply, or below a question."""
@@ -56,7 +55,6 @@ def regenerate_reply(chat: str, **given: Any) -> int:  # noqa: ANN401 - click's 
 @_asking
 def continue_reply(chat: str, **given: Any) -> int:  # noqa: ANN401 - click's flags by name
     """A version of a reply that begins with its text; the whole of it to stdout."""
-    _refuse_alternatives(given)
 
     async def begin(rt: "Runtime", once: ChatSettings) -> "Turn":
         message = await rt.chats.meant(chat)
@@ -72,16 +70,15 @@ def continue_reply(chat: str, **given: Any) -> int:  # noqa: ANN401 - click's fl
 @_asking
 def edit_message(message: str, words: str | None, rerun: bool | None, **given: Any) -> int:  # noqa: ANN401
     """Without --set in the user's editor. A question is answered again, unless told otherwise."""
-    _refuse_alternatives(given)
     old = ask_core(lambda rt: rt.chats.find_message(message))
     if words is None and not can_ask():
         raise UsageError("cli.edit_words")
-    text = click.edit(old.text) if words is None else piped() if words == "-" else as_text(words)
+    text = click.edit(old.text) if words is None else given_words(words)
     if text is None or text.rstrip("\n") == old.text.rstrip("\n"):
         note(say("cli.nothing_done"))
         return ExitCode.FAILED
     said = Part(kind="text", text=text.rstrip("\n"))
-    parts = [part for part in old.parts if part.kind in KEPT]
+    parts = list(old.files)
     if said.text.strip():
         parts.append(said)
     elif not parts:
@@ -114,11 +111,6 @@ def _is_answered(old: Message, wanted: bool | None) -> bool:
 async def _changed(rt: "Runtime", old: Message, parts: list[Part]) -> Message:
     changed = await rt.chats.edit(old.id, parts, rerun=False)
     return await rt.chats.message(changed.id)
-
-
-def _refuse_alternatives(given: dict[str, Any]) -> None:
-    if given["alternatives"] > 1:
-        raise UsageError("cli.alternatives_where")
 
 
 def _answered(

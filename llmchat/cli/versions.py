@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 WORDS = 60
 """Characters of a message that the tree shows."""
-EVERY = 2**31
 INDENT = "· "
 """Once for every place above with several versions."""
 
@@ -99,11 +98,10 @@ def restore_deleted(name: str) -> int:
     """A conversation, or a message with what followed it; code 3 when neither was deleted."""
 
     async def restore(rt: "Runtime") -> str:
-        for chat in await rt.chats.list(limit=EVERY, include_cli=True, deleted=True):
-            if name.strip() == chat.title or name.strip().upper() == chat.id:
-                await rt.chats.undelete(chat.id)
-                return chat.title or chat.id
-        found = await rt.chats.find_message(name, deleted=True)
+        found = await rt.chats.named(name, deleted=True)
+        if isinstance(found, Conversation):
+            await rt.chats.undelete(found.id)
+            return found.title or found.id
         if not await rt.chats.undelete_message(found.id):
             raise NotFound("cli.not_deleted", name=name)
         return words_of(found)

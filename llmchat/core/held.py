@@ -41,15 +41,15 @@ def last(storage: StoreThread, *, include_cli: bool) -> Conversation | None:
     return storage.store.conversations.last(include_cli=include_cli)
 
 
-def found(storage: StoreThread, text: str) -> Conversation:
-    """By id, the beginning or end of one, or exact title.
+def found(storage: StoreThread, text: str, *, deleted: bool = False) -> Conversation:
+    """By id, the beginning or end of one, or exact title; `deleted`: among those instead.
 
     Raises:
         NotFound: none fits, or several do.
     """
 
     def find(store: Store) -> Conversation:
-        return store.conversations.find(text)
+        return store.conversations.find(text, deleted=deleted)
 
     return _first(storage, find)
 
@@ -65,6 +65,25 @@ def found_message(storage: StoreThread, text: str, *, deleted: bool = False) -> 
         return store.tree.find(text, deleted=deleted)
 
     return _first(storage, find)
+
+
+def named(storage: StoreThread, text: str, *, deleted: bool = False) -> Conversation | Message:
+    """A conversation, else a message; `deleted`: a deleted conversation, or any message.
+
+    Raises:
+        NotFound: there is neither, or several fit.
+    """
+    try:
+        return found(storage, text, deleted=deleted)
+    except NotFound as error:
+        if error.key != "store.no_conversation":
+            raise
+    try:
+        return found_message(storage, text, deleted=deleted)
+    except NotFound as error:
+        if error.key != "store.no_message":
+            raise
+        raise NotFound("store.nothing_named", text=text.strip()) from error
 
 
 def _first(storage: StoreThread, find: Callable[[Store], R]) -> R:

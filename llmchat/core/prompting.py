@@ -11,7 +11,7 @@ from msgspec import Struct
 from llmchat.core.context import choose
 from llmchat.engine.protocol import ChatMessage, Messages
 from llmchat.engine.session import Session
-from llmchat.values import ChatSettings, LeftOut, Message, Part, ToolCall
+from llmchat.values import ATTACHED, ChatSettings, LeftOut, Message, Part, ToolCall
 
 KeptTokens = Mapping[str, tuple[str, tuple[int, ...]]]
 """Token ids of unedited replies by message id, with their vocabulary's hash."""
@@ -104,7 +104,7 @@ def written(parts: Sequence[Part]) -> str:
     An image, as imported conversations have them, is named and said not to be shown: no model here
     sees yet.
     """
-    files = [_file(part) for part in parts if part.kind in ("file", "image")]
+    files = [_file(part) for part in parts if part.kind in ATTACHED]
     text = "".join(part.text for part in parts if part.kind == "text")
     return "\n\n".join([*files, text] if text else files)
 

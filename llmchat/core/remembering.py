@@ -205,23 +205,28 @@ class Remembered:
         """
         return await self._storage.call(held.found_message, self._storage, text, deleted=deleted)
 
+    async def named(self, text: str, *, deleted: bool = False) -> Conversation | Message:
+        """A conversation as `find` has it, else a message as `find_message` has it.
+
+        `deleted`: a deleted conversation, or any message.
+
+        Raises:
+            NotFound: there is neither, or several fit.
+        """
+        return await self._storage.call(held.named, self._storage, text, deleted=deleted)
+
     async def meant(self, text: str) -> Message:
         """A message, or of a conversation the one that its shown branch ends with.
 
         Raises:
             NotFound: there is neither, or the conversation is empty.
         """
-        try:
-            return await self.find_message(text)
-        except NotFound as error:
-            unknown = error
-        try:
-            leaf = (await self.find(text)).active_leaf
-        except NotFound:
-            raise unknown from None
-        if leaf is None:
-            raise unknown
-        return await self.message(leaf)
+        found = await self.named(text)
+        if isinstance(found, Message):
+            return found
+        if found.active_leaf is None:
+            raise NotFound("core.no_message_yet", text=text)
+        return await self.message(found.active_leaf)
 
     async def tree(self, id_: str) -> Branch:
         """Every message of a conversation that is not deleted, parents before what follows them."""

@@ -156,7 +156,7 @@ class Replays:
     def _message(self, reference: str) -> Message:
         store = self._storage.store
         try:
-            return store.tree.get(reference.strip().upper())
+            return store.tree.find(reference)
         except NotFound:
             conversation = store.conversations.find(reference)
         branch = store.tree.branch(conversation.id, conversation.active_leaf)

@@ -68,28 +68,36 @@ class Conversations:
             raise NotFound("store.no_conversation", text=id_)
         return rows.conversation(row)
 
-    def find(self, text: str) -> Conversation:
+    def find(self, text: str, *, deleted: bool = False) -> Conversation:
         """By id, by the first or last characters of one, or by its exact title.
+
+        `deleted`: among those that are marked so, and not among the others.
 
         Raises:
             NotFound: none fits, or several do.
         """
         wanted = text.strip()
-        found = self._by_id(wanted.upper()) or self._where("title = ?", (wanted,))
+        found = self._by_id(wanted.upper(), deleted)
+        found = found or self._where("title = ?", (wanted,), deleted)
         if len(found) == 1:
             return found[0]
         if found:
             raise NotFound("store.several_conversations", text=wanted, count=len(found))
         raise NotFound("store.no_conversation", text=wanted)
 
-    def _by_id(self, wanted: str) -> list[Conversation]:
+    def _by_id(self, wanted: str, deleted: bool) -> list[Conversation]:
         if not (SHORTEST_PREFIX <= len(wanted) <= LENGTH and wanted.isalnum()):
             return []
-        return self._where("substr(id, 1, ?1) = ?2 OR substr(id, -?1) = ?2", (len(wanted), wanted))
+        fits = "substr(id, 1, ?1) = ?2 OR substr(id, -?1) = ?2"
+        return self._where(fits, (len(wanted), wanted), deleted)
 
-    def _where(self, condition: str, bindings: tuple[str | int, ...]) -> list[Conversation]:
+    def _where(
+        self, condition: str, bindings: tuple[str | int, ...], deleted: bool
+    ) -> list[Conversation]:
+        marked = "IS NOT NULL" if deleted else "IS NULL"
         found = self._db.read(
-            f"SELECT {rows.CONVERSATION} FROM conversation WHERE deleted IS NULL AND ({condition})",
+            f"SELECT {rows.CONVERSATION} FROM conversation"
+            f" WHERE deleted {marked} AND ({condition})",
             bindings,
         )
         return [rows.conversation(row) for row in found]

@@ -143,11 +143,15 @@ def test_messages_and_conversations_are_deleted_and_restored(model: str, script)
     ok("chats", "restore", reply)
     assert branch(chat) == ["Capital of France?", "Paris."]
     assert run("chats", "restore", reply).returncode == 3
+    assert run("chats", "rm", "-y", "nothing").returncode == 3
+    assert run("chats", "restore", "nothing").returncode == 3
+    assert "Paris." in ok("chats", "export", "--branch", reply[-10:])
+    assert "The same words" in run("chats", "replay", reply[-10:]).stderr
     assert run("chats", "rm", "-y", "--purge", reply).returncode == 2
     ok("chats", "rm", "-y", chat)
     assert run("chats", "show", chat).returncode == 3
     assert chat in ok("chats", "list", "--deleted")
-    ok("chats", "restore", chat)
+    ok("chats", "restore", chat[-10:])
     assert branch(chat) == ["Capital of France?", "Paris."]
     assert chat not in ok("chats", "list", "--deleted")
 

@@ -3,11 +3,12 @@
 import os
 import shutil
 import signal
+import subprocess
 import threading
-import time
 import zipfile
 from io import BytesIO
 from pathlib import Path
+from queue import Queue
 
 import pytest
 from hypothesis import given
@@ -239,9 +240,17 @@ def test_documents_go_through_a_process_of_their_own(attachments, folder):
             attachments.read(name, base=folder)
 
 
-def test_whoever_leaves_does_not_wait_for_a_document(attachments, folder):
+def test_whoever_leaves_does_not_wait_for_a_document(attachments, folder, monkeypatch):
     (folder / "p.pdf").write_bytes(pdf(") Tj (x" * 200_000, pages=10))  # a minute's work
     refused: list[str] = []
+    readers: Queue[subprocess.Popen[bytes]] = Queue()
+    communicate = subprocess.Popen.communicate
+
+    def told(reader, *args, **kwargs):
+        readers.put(reader)
+        return communicate(reader, *args, **kwargs)
+
+    monkeypatch.setattr(subprocess.Popen, "communicate", told)
 
     def read():
         with pytest.raises(UsageError) as error:
@@ -250,16 +259,13 @@ def test_whoever_leaves_does_not_wait_for_a_document(attachments, folder):
 
     reading = threading.Thread(target=read)
     reading.start()
-    readers = attachments._documents._readers
-    end = time.monotonic() + 20
-    while not readers and time.monotonic() < end:
-        time.sleep(0.01)
-    (reader,) = readers
+    reader = readers.get(timeout=20)
     attachments.close()
     reading.join(20)
     assert (len(refused), reader.returncode) == (1, -signal.SIGKILL)
     read()  # nor is another one begun
-    assert (len(refused), readers) == (2, set())
+    assert (len(refused), attachments._documents._readers) == (2, set())
+    assert readers.get(timeout=0).returncode == -signal.SIGKILL
 
 
 async def test_a_file_is_sent_kept_found_and_exported(rt, folder):

@@ -212,6 +212,10 @@ def test_finding_by_parts_of_an_id_or_title(store):
         store.conversations.find("nothing")
     store.conversations.delete(other.id)
     assert store.conversations.find(chat.id[:6]).id == chat.id
+    for text in (other.id, other.id[-8:], "bread 2"):
+        assert store.conversations.find(text, deleted=True).id == other.id
+    with pytest.raises(NotFound):
+        store.conversations.find(chat.id, deleted=True)
 
 
 def test_purging_leaves_nothing(store):

@@ -1,6 +1,6 @@
 """A document that takes most of a minute to read: it is told, and nobody has to wait for it."""
 
-import time
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,7 @@ from tests.cli.conftest import model, nothing_left, script
 from tests.cli.program import LLMCHAT
 from tests.core.test_attaching import pdf
 from tests.tty.terminal import Terminal
+from tests.tty.test_screen_deaths import child_of
 
 __all__ = ["model", "nothing_left", "script"]
 
@@ -25,10 +26,18 @@ def document(tmp_path: Path) -> Path:
     return path
 
 
+def reads(pid: int) -> bool:
+    """Whether a process has a document taken apart."""
+    listed = subprocess.run(
+        ["ps", "-ww", "--ppid", str(pid), "-o", "args="], capture_output=True, text=True
+    )
+    return "llmchat.core.attaching.documents" in listed.stdout
+
+
 def test_ctrl_c_while_it_is_read(model: str, document: Path):
     with Terminal([LLMCHAT, "run", model, "-f", str(document), "hi"]) as terminal:
         terminal.wait_for("Reading .*long.pdf")
-        time.sleep(1)  # by now its reader is at work
+        terminal.wait(lambda: reads(terminal.process.pid), "its reader")
         terminal.press("ctrl+c")
         assert terminal.wait_exit(SOON) == 130
         assert terminal.restored()
@@ -36,11 +45,11 @@ def test_ctrl_c_while_it_is_read(model: str, document: Path):
 
 def test_quitting_the_chat_while_it_is_read(model: str, document: Path):
     with Terminal([LLMCHAT, "run", model]) as terminal:
-        terminal.wait_for("Write a message")
+        screen = child_of(terminal)
         terminal.type(f"/attach {document}")
         terminal.press("enter")
         terminal.wait_for("reading long.pdf")
-        time.sleep(1)
+        terminal.wait(lambda: reads(screen), "its reader")
         terminal.press("ctrl+q")
         assert terminal.wait_exit(SOON) == 0
         assert terminal.restored()

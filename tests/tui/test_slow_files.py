@@ -33,6 +33,14 @@ def let_read(monkeypatch: pytest.MonkeyPatch):
     gate.set()
 
 
+async def attaching(pilot, name: str):
+    """The chat, in which a file is being read."""
+    await ready(pilot)
+    await say(pilot, f"/attach {name}")
+    await until(pilot, lambda: f"reading {name} …" in line(pilot.app.chat))
+    return pilot.app.chat
+
+
 def line(chat) -> str:
     """What is drawn of the attachments."""
     return str(chat.query_one(Chips).render())
@@ -40,10 +48,7 @@ def line(chat) -> str:
 
 async def test_nothing_is_sent_before_its_file_is_there(open_app, files, let_read):
     async with open_app("rate=0;say=Milk.").run_test(size=(100, 30)) as pilot:
-        await ready(pilot)
-        chat = pilot.app.chat
-        await say(pilot, "/attach notes.txt")
-        await until(pilot, lambda: "reading notes.txt …" in line(chat))
+        chat = await attaching(pilot, "notes.txt")
         await say(pilot, "what?")
         await until(pilot, lambda: chat.composer.text == "what?" and pilot.app._notifications)
         (told,) = [one.message for one in pilot.app._notifications]
@@ -102,10 +107,7 @@ async def test_a_file_comes_to_the_draft_it_was_meant_for(open_app, files, let_r
 
 async def test_backspace_gives_up_what_is_being_read(open_app, files, let_read):
     async with open_app("rate=0").run_test(size=(100, 30)) as pilot:
-        await ready(pilot)
-        chat = pilot.app.chat
-        await say(pilot, "/attach notes.txt")
-        await until(pilot, lambda: "reading" in line(chat))
+        chat = await attaching(pilot, "notes.txt")
         await pilot.press("backspace")
         await until(pilot, lambda: not chat.query_one(Chips).has_class("-shown"))
         let_read()

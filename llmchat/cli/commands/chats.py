@@ -20,7 +20,7 @@ from llmchat.cli.versions import (
     show_tree,
     words_of,
 )
-from llmchat.errors import ExitCode, NotFound, UsageError
+from llmchat.errors import ExitCode, UsageError
 from llmchat.text import say
 from llmchat.text.cleaning import clean
 from llmchat.values import Conversation, Message
@@ -153,7 +153,7 @@ def remove_chats(names: tuple[str, ...], yes: bool, purge: bool) -> int:
     """Every name is looked up before anything is deleted."""
 
     async def find_all(rt: "Runtime") -> list[Conversation | Message]:
-        return [await _meant(rt, name) for name in names]
+        return [await rt.chats.named(name) for name in names]
 
     found = ask_core(find_all)
     if purge and any(isinstance(one, Message) for one in found):
@@ -182,17 +182,6 @@ def _agreed(question: str) -> bool:
     if not can_ask():
         raise UsageError("cli.rm_needs_yes")
     return (ask(say(question)) or "n").lower() in ("y", "yes")
-
-
-async def _meant(rt: "Runtime", name: str) -> Conversation | Message:
-    """A conversation; else a message."""
-    try:
-        return await rt.chats.find(name)
-    except NotFound as error:
-        try:
-            return await rt.chats.find_message(name)
-        except NotFound:
-            raise error from None
 
 
 async def _read(rt: "Runtime", name: str) -> tuple[Conversation, list[Message]]:

@@ -13,7 +13,13 @@ from llmchat.cli.answered import say_after, shown_of
 from llmchat.cli.answering import Follower
 from llmchat.cli.choosing import find_or_fetch, pick, pick_chat
 from llmchat.cli.constraining import constraint_of, constraint_options
-from llmchat.cli.options import answer_options, load_options, settings_of, shown_options
+from llmchat.cli.options import (
+    alternatives_option,
+    answer_options,
+    load_options,
+    settings_of,
+    shown_options,
+)
 from llmchat.cli.output import is_terminal, note
 from llmchat.cli.parameters import ChatId, ModelName, PersonaName, PresetName
 from llmchat.cli.parts import open_models, open_runtime, open_settings
@@ -74,6 +80,7 @@ class ModelThenPrompt(ModelName):
 @click.option(
     "--think", type=click.Choice([*THINKING, "low", "medium", "high"]), help=say("cli.opt_think")
 )
+@alternatives_option
 @shown_options
 @tool_options
 @constraint_options
@@ -199,7 +206,7 @@ async def old_chat(runtime: "Runtime", wanted: str | None, *, fork: bool) -> Con
     except NotFound:
         if not fork or wanted is None:
             raise
-        return await chats.fork((await chats.message(wanted.strip().upper())).id)
+        return await chats.fork((await chats.find_message(wanted)).id)
     if found is None:
         raise NotFound("cli.no_chat_yet")
     if fork and found.active_leaf is not None:

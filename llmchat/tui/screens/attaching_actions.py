@@ -72,10 +72,14 @@ class AttachingActions(ChatBase):
     @property
     def being_read(self) -> list[str]:
         """Names of what the draft in the composer still waits for."""
-        names = [reading.name for reading in self.reading if reading.draft == self.draft]
+        names = [reading.name for reading in self._own_readings]
         if self.editing is None:
             names += [file.name for file in self.to_restore]
         return names
+
+    @property
+    def _own_readings(self) -> list[Reading]:
+        return [reading for reading in self.reading if reading.draft == self.draft]
 
     @work(group="attach")
     @told
@@ -166,8 +170,7 @@ class AttachingActions(ChatBase):
     @on(Composer.ErasedNothing)
     def _erased(self, event: Composer.ErasedNothing) -> None:
         event.stop()
-        own = [reading for reading in self.reading if reading.draft == self.draft]
-        if own:
+        if own := self._own_readings:
             own[-1].worker.cancel()
         else:
             self.put_attached(self.attached[:-1])

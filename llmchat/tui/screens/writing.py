@@ -16,8 +16,6 @@ from llmchat.values import Message, Part
 
 DRAFT_PAUSE = 1.0
 """Seconds without a key after which a draft is written to the disk."""
-FILES = ("file", "image")
-"""Parts that an edit keeps."""
 
 
 class Writing(ModelActions, AttachingActions):
@@ -34,7 +32,7 @@ class Writing(ModelActions, AttachingActions):
         self.editing = message.id
         self.edited_text = message.text
         self.composer.replace_text(self.drafts.get(message.id) or message.text)
-        self.put_attached(tuple(part for part in message.parts if part.kind in FILES))
+        self.put_attached(message.files)
         self.composer.add_class("-editing")
         self.composer.border_title = say("tui.editing")
         self.composer.focus()

@@ -103,7 +103,7 @@ class MessageView(VerticalGroup, can_focus=True):
 
     def _words(self) -> Widget:
         if self.message.role == "user":
-            files = [chip(part) for part in self.message.parts if part.kind in ("file", "image")]
+            files = [chip(part) for part in self.message.files]
             words = Content.assemble(
                 *((f"{line}\n", "$text-accent") for line in files), clean(self.message.text)
             )
