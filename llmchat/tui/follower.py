@@ -5,6 +5,7 @@ has happened. The screen decides when to follow and what comes after.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from llmchat.core.events import (
@@ -58,7 +59,7 @@ class Follower:
         self._shown: str | None = None
 
     async def follow(self, turn: "Turn", shown: str | None = None) -> None:
-        """Draw a turn until it is over. Cancelling stops the drawing, not the turn.
+        """Draw a turn until it is over. Cancelling stops after an event, and not the turn.
 
         Args:
             turn: what is followed.
@@ -68,7 +69,7 @@ class Follower:
         self._state("tui.state_waiting")
         try:
             async for event in turn.events():
-                await self._draw(event)
+                await self._transcript.changes.whole(partial(self._draw, event))
         finally:
             self._activity.tell("")
             self._status.busy = False

@@ -4,14 +4,14 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from textual.app import App
 from textual.theme import Theme
 
+from llmchat.tui.pruning import PruningApp
 from llmchat.tui.themes import Themes, bundled_folder, preferred, read_theme, read_themes
 from llmchat.tui.themes import token_defaults as defaults_of
 
 
-class ThemedApp(App[None]):
+class ThemedApp(PruningApp):
     """Registers the preferred theme at once, and the others when somebody wants to choose."""
 
     def __init__(self, theme: str | None = None) -> None:

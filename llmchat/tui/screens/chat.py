@@ -104,11 +104,8 @@ class ChatScreen(ViewActions, ConversationActions, MessageActions, SlashCommands
         if not is_new:
             return
         await self.refresh_sidebar()
-        if self.conversation is not None and (self.turn is None or self.turn.done):
-            branch = await rt.chats.branch(self.conversation.id)
-            if [m.id for m in branch] != [m.id for m in self.transcript.messages]:
-                await self.transcript.show(branch)
-                self.set_class(not branch, "-empty")
+        if self.conversation is not None and not self.answering:
+            await self.show_what_is_there(self.conversation.id)
 
     # -- sending --------------------------------------------------------------------------
 

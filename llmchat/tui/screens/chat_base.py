@@ -18,6 +18,7 @@ from textual import getters
 from textual.screen import Screen
 
 from llmchat.errors import LlmchatError
+from llmchat.tui.changes import Changes
 from llmchat.tui.drafts import DraftFile, Drafts
 from llmchat.tui.follower import sentences
 from llmchat.tui.widgets.activity import Activity
@@ -133,6 +134,8 @@ class ChatBase(Screen[None]):
         """The words and files that were in the composer before the edit."""
         self.edited_text = ""
         """Of the message that is edited, before any change."""
+        self.changes = Changes()
+        """Of what is open: a conversation, a turn, a panel. The transcript has its own."""
         self.opened = False
         """Whether it is known what to begin with: nothing is sent before."""
 
@@ -157,6 +160,15 @@ class ChatBase(Screen[None]):
     def draft(self) -> DraftPlace:
         """The draft that lies in the composer."""
         return DraftPlace(self.conversation.id if self.conversation else None, self.editing)
+
+    def is_open(self, conversation: str) -> bool:
+        """Whether this is the conversation that is shown."""
+        return self.conversation is not None and self.conversation.id == conversation
+
+    def renew(self, conversation: Conversation) -> None:
+        """Keep a conversation as it was read now, if it is still the one that is shown."""
+        if self.is_open(conversation.id):
+            self.conversation = conversation
 
     @property
     def answering(self) -> bool:

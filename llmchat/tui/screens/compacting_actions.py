@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 class CompactingActions(Sending):
     """Starts a compaction and follows it; Esc stops it, and nothing is changed then."""
 
-    @work(group="compact", exclusive=True)
+    @work(group="compact")
     @told
     async def action_compact(self) -> None:
         """Sum up the older part of the open conversation."""
+        await self.changes.whole(self._compact)
+
+    async def _compact(self) -> None:
         if self.answering or self.conversation is None:
             self.tell(say("tui.busy" if self.answering else "core.nothing_to_compact"))
             return
@@ -29,6 +32,8 @@ class CompactingActions(Sending):
 
     def watch_compaction(self, running: "Compaction") -> None:
         """Follow a compaction of the open conversation to its end."""
+        if not self.is_open(running.conversation):
+            return
         self.turn = running
         self._follow_compaction(running)
 
@@ -56,6 +61,7 @@ class CompactingActions(Sending):
             self.complain(running.error)
         elif running.error is None and self.conversation is not None:
             rt = await self.runtime()
-            await self.transcript.show(await rt.chats.branch(self.conversation.id))
+            open_now = self.conversation.id
+            await self.show_branch(await rt.chats.branch(open_now), open_now)
             self.tell(say("tui.compacted", count=len(running.older)))
         await self.after_turn()

@@ -31,8 +31,13 @@ class ConversationActions(Opening):
     @told
     async def _open(self, conversation_id: str) -> None:
         rt = await self.runtime()
-        if self.conversation is None or self.conversation.id != conversation_id:
-            await self.open(await rt.chats.get(conversation_id))
+
+        async def unless_open() -> None:
+            if not self.is_open(conversation_id):
+                await self.change_to(await rt.chats.get(conversation_id))
+
+        await self.changes.whole(unless_open)
+        await self.refresh_around()
         self.remove_class("-summoned")
         self.composer.focus()
 

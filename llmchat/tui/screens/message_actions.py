@@ -93,7 +93,7 @@ class MessageActions(Opening):
         done = await rt.chats.edit(message_id, going.words, rerun=rerun)
         self.drafts.put(message_id, "")
         if isinstance(done, Message):
-            await self.transcript.show(await rt.chats.select(done.id))
+            await self.show_branch(await rt.chats.select(done.id), done.conversation)
         else:
             self.watch_turn(done)
 
@@ -128,7 +128,7 @@ class MessageActions(Opening):
                 await rt.chats.select(chosen)
                 self.watch_turn(cast("Turn", self.turn), chosen)
             return
-        await self.transcript.show(await rt.chats.select(chosen))
+        await self.show_branch(await rt.chats.select(chosen), message.conversation)
         if (view := self.transcript.view(chosen)) is not None:
             view.focus()
 
@@ -170,7 +170,7 @@ class MessageActions(Opening):
     async def _redraw(self, conversation: str) -> None:
         rt = await self.runtime()
         branch = await rt.chats.branch(conversation)
-        await self.transcript.show(branch)
+        await self.show_branch(branch, conversation)
         self.set_class(not branch, "-empty")
         if not self.transcript.focus_last():
             self.composer.focus()

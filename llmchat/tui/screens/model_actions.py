@@ -60,12 +60,14 @@ class ModelActions(ChatBase):
 
     async def refresh_gauge(self) -> None:
         """Tokens of the open branch with what is typed, when the model is loaded."""
-        if self.conversation is None:
+        counted = self.conversation
+        if counted is None:
             self.status.context = None
             return
         rt = await self.runtime()
-        use = await rt.chats.count(self.conversation.id, self.composer.text)
-        self.status.context = (use.used, use.limit) if use else None
+        use = await rt.chats.count(counted.id, self.composer.text)
+        if self.is_open(counted.id):
+            self.status.context = (use.used, use.limit) if use else None
 
     async def entries(self) -> list[ModelEntry]:
         """The library, with what is loaded, and the starter when it is not here."""
@@ -156,10 +158,14 @@ class ModelActions(ChatBase):
         return model.name if model else None
 
     async def configure(self, settings: ChatSettings) -> None:
-        """Save them with the conversation; a chat that is none yet keeps them until it is."""
-        rt = await self.runtime()
-        if self.conversation is None:
-            self.fresh = settings
-        else:
-            self.conversation = await rt.chats.configure(self.conversation.id, settings)
+        """Save settings with the open conversation, and look what that changes."""
+        await self.keep_settings(settings, self.draft.conversation)
         await self.refresh_model()
+
+    async def keep_settings(self, settings: ChatSettings, conversation: str | None) -> None:
+        """Save settings with a conversation; a chat that is none yet keeps them until it is."""
+        if conversation is None:
+            self.fresh = settings
+            return
+        rt = await self.runtime()
+        self.renew(await rt.chats.configure(conversation, settings))

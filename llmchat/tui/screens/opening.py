@@ -3,6 +3,7 @@
 Owns what changes when another conversation is shown. Refuses to change any.
 """
 
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from llmchat.tui.screens.compacting_actions import CompactingActions
@@ -18,6 +19,11 @@ class Opening(CompactingActions):
 
     async def open(self, conversation: Conversation | None) -> None:
         """Show a conversation, or an empty chat; the draft of the one left behind is kept."""
+        await self.changes.whole(partial(self.change_to, conversation))
+        await self.refresh_around()
+
+    async def change_to(self, conversation: Conversation | None) -> None:
+        """The part of `open` that nothing may come between."""
         rt = await self.runtime()
         typed = "" if self.opened else self.composer.text
         if self.opened:
@@ -45,7 +51,6 @@ class Opening(CompactingActions):
         self.set_class(not messages and running is None, "-empty")
         if running is not None:
             self._watch(running, shown)
-        await self.refresh_around()
 
     def _change_files(self, before: str | None, *, is_first: bool) -> None:
         """What is attached to the draft of the conversation that is open now.

@@ -4,6 +4,7 @@ A turn belongs to the Runtime: this follows it and may leave. Owns what is looke
 is over.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from llmchat.tui.screens.chat_base import Outgoing
 from llmchat.tui.screens.settings_actions import SettingsActions
 from llmchat.tui.screens.writing import Writing
 from llmchat.tui.told import told
-from llmchat.values import ContextPolicy
+from llmchat.values import ContextPolicy, Message
 
 if TYPE_CHECKING:
     from llmchat.core.turn import Turn
@@ -40,6 +41,10 @@ class Sending(SettingsActions, Writing):
     @told
     async def send_next(self) -> None:
         """What waits longest, unless a turn runs."""
+        await self.changes.whole(self._send_next)
+        await self.refresh_sidebar()
+
+    async def _send_next(self) -> None:
         rt = await self.runtime()
         if not self.waiting or not self.opened:
             return  # what is sent before the first conversation is open waits for it
@@ -58,14 +63,18 @@ class Sending(SettingsActions, Writing):
             self.put_attached((*going.files, *self.attached))
             raise
         self.watch_turn(turn)
-        await self.refresh_sidebar()
 
     def _tell_waiting(self) -> None:
         if self.waiting:
             self.notify(say("tui.waits", count=len(self.waiting)), markup=False)
 
     def watch_turn(self, turn: "Turn", shown: str | None = None) -> None:
-        """Follow a turn of the open conversation to its end, and draw the reply `shown` of it."""
+        """Follow a turn of the open conversation to its end, and draw the reply `shown` of it.
+
+        One of another conversation is followed when that is opened.
+        """
+        if not self.is_open(turn.conversation):
+            return
         self.turn = turn
         self.remove_class("-empty")
         self._follow(turn, shown)
@@ -97,23 +106,36 @@ class Sending(SettingsActions, Writing):
         """Look again at everything that a finished turn may have changed, and send what waits."""
         rt = await self.runtime()
         if self.conversation is not None:
-            self.conversation = await rt.chats.get(self.conversation.id)
-            await self._show_what_is_left(self.conversation.id)
+            self.renew(await rt.chats.get(self.conversation.id))
+            await self.show_what_is_there(self.conversation.id)
         await self.refresh_around()
         if self.waiting:
             self.send_next()
 
-    async def _show_what_is_left(self, conversation: str) -> None:
-        """The version that was shown before, when nothing came of the one that replaced it."""
+    async def show_branch(self, branch: Sequence[Message], conversation: str) -> None:
+        """Draw a conversation's branch, if it is the open one by then."""
+        await self.transcript.show(branch, lambda: self.is_open(conversation))
+
+    async def show_what_is_there(self, conversation: str) -> None:
+        """The open conversation's branch, where the screen shows another and nothing is written.
+
+        So comes what another program wrote, and the version that was shown before, when nothing
+        came of the one that replaced it.
+        """
         rt = await self.runtime()
         branch = await rt.chats.branch(conversation)
-        shown = [message.id for message in self.transcript.messages]
-        if shown == [message.id for message in branch]:
-            return
-        reading = self.transcript.has_focus_within
-        await self.transcript.show(branch)
-        if reading:
-            self.transcript.focus_last()
+        there = [message.id for message in branch]
+
+        def differs() -> bool:
+            shown = [message.id for message in self.transcript.messages]
+            return self.is_open(conversation) and not self.answering and shown != there
+
+        if differs():
+            reading = self.transcript.has_focus_within
+            await self.transcript.show(branch, differs)
+            self.set_class(not (self.answering or self.transcript.messages), "-empty")
+            if reading:
+                self.transcript.focus_last()
 
     async def refresh_around(self) -> None:
         """The sidebar, the status line and the welcome, as they are now."""

@@ -25,22 +25,28 @@ def _panel_class() -> "type[SettingsPanel]":
 class SettingsActions(ModelActions):
     """Opens and closes the panel, and saves what it reports."""
 
-    @work(group="settings", exclusive=True)
+    @work(group="settings")
     @told
     async def action_settings(self) -> None:
         """Open the panel, or close it."""
+        await self.changes.whole(self._open_or_close)
+        await self.refresh_model()
+
+    async def _open_or_close(self) -> None:
         panel_class = _panel_class()
         open_panels = self.query(panel_class)
         if open_panels:
             edited = open_panels.first(panel_class).edited()
             self.composer.focus()
-            await open_panels.remove()
-            await self.configure(edited)
+            with self.app.batch_update():  # else what is half gone may be painted, and cannot be
+                await open_panels.remove()
+            if edited is not None:
+                await self.keep_settings(edited, self.draft.conversation)
             return
         await self.query_one("#body").mount(panel_class())
         await self.refresh_settings()
 
-    @work(group="settings", exclusive=True)
+    @work(group="profile", exclusive=True)
     @told
     async def action_profile(self) -> None:
         """Choose a persona or a preset for the open conversation, or the next one."""
@@ -73,23 +79,25 @@ class SettingsActions(ModelActions):
     async def refresh_settings(self) -> None:
         """Show the panel, if it is open, what is in force now."""
         panel_class = _panel_class()
+        rt = await self.runtime()
         for panel in self.query(panel_class):
-            rt = await self.runtime()
-            if self.conversation is not None:
-                resolved = await rt.chats.resolved(self.conversation.id)
-            else:
-                resolved = await rt.chats.resolved(None, self.fresh)
-            panel.show(self.settings, resolved.values, resolved.sources)
+            identity = self.draft.conversation
+            once = self.fresh if identity is None else ChatSettings()
+            resolved = await rt.chats.resolved(identity, once)
+            is_same = self.draft.conversation == identity
+            if is_same and panel.is_mounted and panel.is_running:  # neither on its way in nor out
+                panel.show(identity, self.settings, resolved.values, resolved.sources)
 
     def on_settings_panel_changed(self, event: "SettingsPanel.Changed") -> None:
         """Save what the panel reports; named by Textual's rule, so that nothing is imported."""
         event.stop()
-        self._take_settings(event.settings, event.reload)
+        self._take_settings(event)
 
     @work(group="configure")
     @told
-    async def _take_settings(self, settings: ChatSettings, reload: bool) -> None:
-        await self.configure(settings)
+    async def _take_settings(self, event: "SettingsPanel.Changed") -> None:
+        await self.keep_settings(event.settings, event.conversation)
+        await self.refresh_model()
         await self.refresh_settings()
-        if reload and self.status.processor:
+        if event.reload and self.status.processor:
             self.tell(say("tui.needs_reload"))

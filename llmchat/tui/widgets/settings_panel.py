@@ -77,14 +77,16 @@ class SettingsPanel(VerticalScroll, can_focus=False):
 
     @dataclass
     class Changed(Message):
-        """The conversation should have these settings; `reload`: its model is loaded again."""
+        """A conversation should have these settings; `reload`: its model is loaded again."""
 
         settings: ChatSettings
         reload: bool
+        conversation: str | None
 
     def __init__(self) -> None:
         super().__init__()
         self._own = ChatSettings()
+        self._conversation: str | None = None
         self._filled = False
 
     def compose(self) -> ComposeResult:
@@ -100,9 +102,21 @@ class SettingsPanel(VerticalScroll, can_focus=False):
         yield Static("", classes="panel--error", markup=False)
         yield Static(Content(say("tui.settings_note")), classes="panel--note")
 
-    def show(self, own: ChatSettings, in_force: ChatSettings, sources: Mapping[str, str]) -> None:
-        """What the conversation sets, what is in force, and which layer set it (dotted keys)."""
-        self._own = own
+    def show(
+        self,
+        conversation: str | None,
+        own: ChatSettings,
+        in_force: ChatSettings,
+        sources: Mapping[str, str],
+    ) -> None:
+        """What a conversation sets, what is in force, and which layer set it (dotted keys).
+
+        What is being typed for another one is saved with that.
+        """
+        if conversation != self._conversation and (edited := self.edited()) is not None:
+            self._post(edited, reload=False)
+            self._filled = False
+        self._own, self._conversation = own, conversation
         prompt = self.query_one(Prompt)
         if not (prompt.has_focus and self._filled):
             prompt.text = clean(own.system or "")
@@ -116,7 +130,7 @@ class SettingsPanel(VerticalScroll, can_focus=False):
         row = self.query_one(f"#row-{field.id}", Horizontal)
         line = row.query_one(Input)
         own = read(self._own, field.key)
-        if line is not self.screen.focused:  # keys may be on their way to it
+        if not (line.has_focus and self._filled):  # keys may be on their way to it
             line.value = as_text(own)
         inherited = as_text(read(in_force, field.key)) if own is None else ""
         line.placeholder = inherited or say("tui.set_unset")
@@ -143,8 +157,10 @@ class SettingsPanel(VerticalScroll, can_focus=False):
         if isinstance(event.widget, Prompt):
             self._post(write(self._own, "system", event.widget.text.strip() or None), reload=False)
 
-    def edited(self) -> ChatSettings:
-        """The settings with what is being typed right now, if it would do."""
+    def edited(self) -> ChatSettings | None:
+        """The settings with what is being typed right now, if it would do; None before `show`."""
+        if not self._filled:
+            return None
         focused = self.screen.focused
         if isinstance(focused, Prompt):
             return write(self._own, "system", focused.text.strip() or None)
@@ -173,4 +189,4 @@ class SettingsPanel(VerticalScroll, can_focus=False):
     def _post(self, settings: ChatSettings, *, reload: bool) -> None:
         if settings != self._own:
             self._own = settings
-            self.post_message(self.Changed(settings, reload))
+            self.post_message(self.Changed(settings, reload, self._conversation))

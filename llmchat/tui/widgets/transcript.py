@@ -4,7 +4,8 @@ A long conversation is mounted from its end; earlier messages come when the read
 top, a page at a time, and the words being read stay where they are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from textual import work
@@ -13,6 +14,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from llmchat.text import say
+from llmchat.tui.changes import Changes
 from llmchat.values import Message
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ class Transcript(VerticalScroll, can_focus=False):
         self._earlier: list[Message] = []
         self._views: dict[str, MessageView] = {}
         self._loading = False
+        self.changes = Changes()
+        """Whoever adds, removes or finishes messages makes it one of these."""
         self.model = ""
         """Who answers: named over a reply that does not yet know."""
 
@@ -46,8 +50,20 @@ class Transcript(VerticalScroll, can_focus=False):
         """Follow the end until the reader scrolls away; a scroll to the end follows again."""
         self.anchor()
 
-    async def show(self, messages: Sequence[Message]) -> None:
-        """Replace everything by these messages and go to the end."""
+    async def show(
+        self, messages: Sequence[Message], when: Callable[[], bool] | None = None
+    ) -> None:
+        """Replace everything by these messages and go to the end.
+
+        Args:
+            messages: those of a branch, in order.
+            when: asked when nothing else is being changed; if it says no, nothing is replaced.
+        """
+        await self.changes.whole(partial(self._show, messages, when))
+
+    async def _show(self, messages: Sequence[Message], when: Callable[[], bool] | None) -> None:
+        if when is not None and not when():
+            return
         with self.app.batch_update():
             await self.remove_children()
             self._views.clear()
@@ -71,7 +87,7 @@ class Transcript(VerticalScroll, can_focus=False):
         await self.mount_all(views, before=before)
 
     async def add(self, message: Message) -> "MessageView":
-        """A message at the end; the one that is there if it is."""
+        """A message at the end; the one that is there if it is. Part of a change."""
         if message.id not in self._views:
             await self._mount_views([message])
         return self._views[message.id]
@@ -91,7 +107,7 @@ class Transcript(VerticalScroll, can_focus=False):
         return [*self._earlier, *(view.message for view in self._views.values())]
 
     async def keep_up_to(self, message_id: str | None) -> None:
-        """Take everything after a message off the screen; None = everything."""
+        """Take all after a message off the screen; None = everything. Part of a change."""
         ids = list(self._views)
         if message_id in ids:
             following = ids[ids.index(message_id) + 1 :]
@@ -102,11 +118,13 @@ class Transcript(VerticalScroll, can_focus=False):
             await self.discard_from(ids[0])
 
     async def discard_from(self, message_id: str) -> None:
-        """Take a message and all that follow it off the screen."""
+        """Take a message and all that follow it off the screen. Part of a change."""
         ids = list(self._views)
         if message_id in ids:
-            for gone in ids[ids.index(message_id) :]:
-                await self._views.pop(gone).remove()
+            leaving = [self._views.pop(gone) for gone in ids[ids.index(message_id) :]]
+            with self.app.batch_update():
+                for view in leaving:
+                    await view.remove()
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         """At the top, bring what came before."""
@@ -121,6 +139,9 @@ class Transcript(VerticalScroll, can_focus=False):
 
     async def show_earlier(self) -> None:
         """Mount one more page above, and keep the reader's place."""
+        await self.changes.whole(self._show_earlier)
+
+    async def _show_earlier(self) -> None:
         page, self._earlier = self._earlier[-PAGE:], self._earlier[:-PAGE]
         height, place = self.virtual_size.height, self.scroll_y
         known, self._views = self._views, {}
