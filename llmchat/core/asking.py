@@ -89,6 +89,13 @@ class Asking(ABC):
             raise self.error
         return self.replies
 
+    @property
+    def crash(self) -> BaseException | None:
+        """An error of ours that ended it, which no event tells of."""
+        if self._task is None or not self._task.done() or self._task.cancelled():
+            return None
+        return self._task.exception()
+
     async def ended(self) -> None:
         """Returns once everything is saved, however it ended."""
         if self._task is not None:

@@ -55,10 +55,10 @@ def client(model: ModelFile, script: str, keep_alive: float = 60) -> "subprocess
     )
 
 
-async def greeted(engine: LocalEngine) -> None:
-    """Wait until the one worker has a client."""
+async def greeted(engine: LocalEngine, clients: int = 1) -> None:
+    """Wait until the one worker has that many clients."""
     async with asyncio.timeout(60):
-        while not any(status.clients for status in await engine.live()):  # noqa: ASYNC110
+        while not any(len(status.clients) >= clients for status in await engine.live()):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
@@ -105,12 +105,13 @@ async def test_a_second_client_that_joins_a_load_sees_its_progress(
 async def test_the_starter_is_killed_while_loading_and_another_client_goes_on(
     make_engine: MakeEngine, model: ModelFile
 ):
-    starter = client(model, "load=1.0")
-    engine = make_engine("load=1.0")
+    # Whoever greets last sets how long the worker stays: neither may set longer than the other.
+    starter = client(model, "load=3.0", keep_alive=0)
+    engine = make_engine("load=3.0")
     await until(lambda: bool(engine.registry.names()))
     opening = asyncio.create_task(engine.open(model, Wants()))
     # Kill it once the worker is loading for both.
-    await greeted(engine)
+    await greeted(engine, clients=2)
     starter.kill()
     starter.communicate()
     session = await opening

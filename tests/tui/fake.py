@@ -54,6 +54,7 @@ class FakeTurn:
         self.question = question
         self.replies: tuple[Message, ...] = (reply,)
         self.done = False
+        self.crash: BaseException | None = None
         self._chats = chats
         self._events: list[AnyChatEvent] = []
         self._more = asyncio.Condition()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from llmchat.core.runtime import Runtime
+from llmchat.core.turn import Turn
 from llmchat.paths import Places
 from llmchat.tui.app import LlmchatApp
 from llmchat.tui.screens.search import SearchScreen
@@ -122,6 +123,25 @@ async def test_a_killed_worker_leaves_the_chat_alive_and_sending_again_works(ope
         assert view.message.text, "what was written is kept"
         await say(pilot, "Again.\n#! words=0;rate=0;say=Fine.")
         await until(pilot, lambda: texts(chat)[-1] == "Fine.")
+
+
+async def test_an_error_of_ours_in_a_turn_is_told_and_the_chat_goes_on(open_app, monkeypatch):
+    def broken(self, reply, kind, text):
+        raise ZeroDivisionError("nobody thought of that")
+
+    async with open_app("rate=0;say=One.").run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        chat = pilot.app.chat
+        with monkeypatch.context() as patch:
+            patch.setattr(Turn, "_add", broken)
+            await say(pilot, "Hi")
+            told = pilot.app._notifications
+            await until(
+                pilot, lambda: ["nobody thought" in note.message for note in told] == [True]
+            )
+        await until(pilot, lambda: chat.turn is None)
+        await say(pilot, "And now?")
+        await until(pilot, lambda: texts(chat)[-2:] == ["And now?", "One."])
 
 
 async def test_regenerating_and_stepping_through_versions(open_app):

@@ -57,9 +57,10 @@ class CompactingActions(Sending):
             self.activity.tell("")
             self.status.busy, self.status.state = False, say("tui.state_ready")
         self.turn = None
+        self.tell_crash(running)
         if running.error is not None and not isinstance(running.error, Interrupted):
             self.complain(running.error)
-        elif running.error is None and self.conversation is not None:
+        elif running.error is None and running.crash is None and self.conversation is not None:
             rt = await self.runtime()
             open_now = self.conversation.id
             await self.show_branch(await rt.chats.branch(open_now), open_now)

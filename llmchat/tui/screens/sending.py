@@ -13,6 +13,7 @@ from textual import work
 from llmchat.core.events import ContextFull
 from llmchat.errors import LlmchatError
 from llmchat.text import say
+from llmchat.text.cleaning import clean_line
 from llmchat.tui.follower import Follower
 from llmchat.tui.screens.chat_base import Outgoing
 from llmchat.tui.screens.settings_actions import SettingsActions
@@ -21,6 +22,7 @@ from llmchat.tui.told import told
 from llmchat.values import ContextPolicy, Message
 
 if TYPE_CHECKING:
+    from llmchat.core.asking import Asking
     from llmchat.core.turn import Turn
 
 POLICIES: tuple[ContextPolicy, ...] = ("drop-middle", "rolling", "stop")
@@ -87,7 +89,15 @@ class Sending(SettingsActions, Writing):
         )
         await follower.follow(turn, shown)
         self.turn = None
+        self.tell_crash(turn)
         await self.after_turn()
+
+    def tell_crash(self, asked: "Asking") -> None:
+        """Say that an error of ours ended it, if one did: nothing else tells of that."""
+        if (crash := asked.crash) is not None:
+            reason = clean_line(str(crash), 200) or type(crash).__name__
+            words = say("tui.crashed", kind=type(crash).__name__, reason=reason)
+            self.notify(words, severity="error", timeout=10, markup=False)
 
     def _choose_policy(self, turn: "Turn", full: ContextFull) -> None:
         """Ask what to leave out; a late look at a turn that has been answered asks nothing."""
