@@ -8,6 +8,7 @@ from llmchat.core.events import ModelLoading, PromptRead
 from llmchat.errors import ConfigError, WorkerDied
 from llmchat.tui.app import LlmchatApp
 from llmchat.tui.screens.dialogs import ConfirmScreen, LineScreen
+from llmchat.tui.screens.help import HelpScreen
 from llmchat.tui.screens.model_switcher import ModelSwitcher
 from llmchat.tui.screens.pull import PullScreen
 from llmchat.tui.widgets.activity import Activity
@@ -356,6 +357,24 @@ async def test_esc_stops_a_pull(make_app, runtime):
         await pilot.press("escape")
         await until(pilot, lambda: pilot.app.screen is pilot.app.chat)
         assert runtime.downloads.stopped
+
+
+async def test_a_pull_that_ends_under_another_screen_closes_when_that_is_gone(make_app, runtime):
+    runtime.models.here.clear()
+    runtime.downloads = FakeDownloads(runtime.models)
+    async with make_app().run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        chat = pilot.app.chat
+        await until(pilot, lambda: chat.welcome.offered)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, PullScreen))
+        pull = pilot.app.screen
+        await pilot.app.push_screen(HelpScreen())
+        runtime.downloads.go_on.set()
+        await until(pilot, lambda: pull not in [worker.node for worker in pilot.app.workers])
+        await pilot.press("escape")
+        await until(pilot, lambda: pilot.app.screen is chat)
+        await until(pilot, lambda: chat.status.model == "smollm2:135m")
 
 
 async def test_a_link_opens_after_a_yes_and_only_on_the_web(make_app, runtime, monkeypatch):

@@ -47,6 +47,8 @@ class PullScreen(ModalScreen[ModelFile | None]):
         self._downloads, self._ref = downloads, ref
         self._stop = threading.Event()
         self._failed = False
+        self._is_over = False
+        self._pulled: ModelFile | None = None
 
     def compose(self) -> ComposeResult:
         """What is pulled, how far it is, the keys."""
@@ -67,11 +69,24 @@ class PullScreen(ModalScreen[ModelFile | None]):
             plan = self._downloads.plan(self._ref, stop=self._stop)
             model = self._downloads.pull(plan, partial(tell, self._progress), self._stop)
         except Interrupted:
-            tell(self.dismiss, None)
+            tell(self._end, None)
         except LlmchatError as error:
             tell(self._fail, error)
         else:
-            tell(self.dismiss, model)
+            tell(self._end, model)
+
+    def _end(self, model: ModelFile | None) -> None:
+        self._is_over, self._pulled = True, model
+        self._leave()
+
+    def _leave(self) -> None:
+        # Textual ignores a screen that leaves from under another one.
+        if self._is_over and self.is_active:
+            self.dismiss(self._pulled)
+
+    def on_screen_resume(self) -> None:
+        """What lay over it is gone: leave, if the pull ended meanwhile."""
+        self._leave()
 
     def _progress(self, progress: "Progress") -> None:
         if not self.is_mounted:
