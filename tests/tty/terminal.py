@@ -152,8 +152,15 @@ class Terminal:
         return found[-1]
 
     def wait_gone(self, pattern: str, timeout: float | None = None) -> None:
-        """Read until the screen no longer shows `pattern`."""
-        self.wait(lambda: re.search(pattern, self.text) is None, f"no {pattern!r}", timeout)
+        """Read until the screen no longer shows `pattern`, and nothing more comes.
+
+        A paint in two parts may leave it out for a moment.
+        """
+
+        def gone() -> bool:
+            return not self.read(0.3) and re.search(pattern, self.text) is None
+
+        self.wait(gone, f"no {pattern!r}", timeout)
 
     def wait_exit(self, timeout: float | None = None) -> int:
         """Read until the program has ended; its exit code (-n for signal n)."""
