@@ -38,8 +38,7 @@ class SettingsActions(ModelActions):
         if open_panels:
             edited = open_panels.first(panel_class).edited()
             self.composer.focus()
-            with self.app.batch_update():  # else what is half gone may be painted, and cannot be
-                await open_panels.remove()
+            await open_panels.remove()
             if edited is not None:
                 await self.keep_settings(edited, self.draft.conversation)
             return

@@ -73,7 +73,9 @@ class SearchLineScreen(ModalScreen[ScreenResultType]):
 
     def action_move(self, how: str) -> None:
         """The cursor in the list, while the words stay in the line."""
-        getattr(self.query_one(OptionList), f"action_{how}")()
+        rows = self.query_one(OptionList)
+        if rows.scrollable_content_region:  # else Textual 8.2.8 knows no lines yet to move by
+            getattr(rows, f"action_{how}")()
 
     def action_cancel(self) -> None:
         """Change nothing."""

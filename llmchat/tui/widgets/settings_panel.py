@@ -16,17 +16,18 @@ from textual.widgets import Input, Static, TextArea
 
 from llmchat.text import say
 from llmchat.text.cleaning import clean, clean_line
+from llmchat.tui.pruning import Fading
 from llmchat.tui.setting_fields import FIELDS, Field, as_text, parse, read, write
 from llmchat.values import ChatSettings
 
 
-class Prompt(TextArea):
+class Prompt(Fading, TextArea):
     """The system prompt; told when it loses the focus, not at every key."""
 
     SCOPE = "prompt"
 
 
-class Line(Input):
+class Line(Fading, Input):
     """One setting; told at Enter, and when it loses the focus."""
 
     SCOPE = "setting"
