@@ -126,6 +126,13 @@ class LlmchatApp(ThemedApp):
 
         return self._make_runtime()
 
+    def action_command_palette(self) -> None:
+        """Every action by name."""
+        from llmchat.tui.palette import Palette
+
+        if not isinstance(self.screen, Palette):
+            self.push_screen(Palette(id="--command-palette"))
+
     async def on_unmount(self) -> None:
         """Close the Runtime: turns are stopped, their text is kept."""
         if self._runtime is not None and self._runtime.done():

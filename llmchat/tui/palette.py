@@ -3,13 +3,21 @@
 from collections.abc import Iterator
 from functools import partial
 
-from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.command import CommandList, CommandPalette, DiscoveryHit, Hit, Hits, Provider
 from textual.types import IgnoreReturnCallbackType
 
 from llmchat.text import say
 from llmchat.tui.actions import ACTIONS
 from llmchat.tui.screens.view_actions import ViewActions
 from llmchat.tui.themed import ThemedApp
+
+
+class Palette(CommandPalette):
+    """Textual's, which ends the app on a page down before its list has a place on the screen."""
+
+    def _action_command_list(self, action: str) -> None:
+        if self.query_one(CommandList).scrollable_content_region:
+            super()._action_command_list(action)
 
 
 class ActionProvider(Provider):

@@ -163,3 +163,33 @@ async def test_what_is_typed_into_the_panel_stays_with_its_conversation(
         assert str(read((await rt.chats.get(one.id)).settings)) == typed
         assert read(chat.fresh) is None
         assert (field.text if line == "Prompt" else field.value) == ""
+
+
+@pytest.mark.parametrize("opens", ["ctrl+p", "ctrl+o", "ctrl+k"])
+async def test_a_page_down_before_the_list_is_there(open_app, opens):
+    async with open_app("rate=0").run_test(size=(100, 30)) as pilot:
+        await ready(pilot)
+        for steps in range(0, 60, 3):
+            pilot.app.simulate_key(opens)
+            await some_steps(steps)
+            pilot.app.simulate_key("pagedown")
+            await until(pilot, lambda: pilot.app.screen is not pilot.app.chat)
+            await pilot.press("escape")
+            await until(pilot, lambda: pilot.app.screen is pilot.app.chat)
+            assert pilot.app._exception is None
+
+
+async def test_a_reply_is_finished_under_a_box_that_closes(open_app):
+    async with open_app("rate=0;say=Fine.").run_test(size=(100, 30)) as pilot:
+        await ready(pilot)
+        chat = pilot.app.chat
+        for steps in range(0, 40, 2):
+            await chat.open(None)
+            await pilot.press("f1")
+            chat.send("Again.")
+            while not chat.transcript.messages:  # noqa: ASYNC110 every step counts
+                await asyncio.sleep(0)
+            await some_steps(steps)
+            pilot.app.pop_screen()
+            await until(pilot, lambda: texts(chat) == ["Again.", "Fine."])
+            await until(pilot, lambda: chat.turn is None)

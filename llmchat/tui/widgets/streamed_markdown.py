@@ -6,6 +6,7 @@ shown as text, since a tag that vanishes is a word the model wrote and nobody ca
 """
 
 import asyncio
+from contextlib import suppress
 from time import monotonic
 
 from markdown_it import MarkdownIt
@@ -17,6 +18,8 @@ from llmchat.tui.widgets.growing_lists import GrowingBullets, GrowingNumbers
 
 PACE = 0.1
 """Seconds from one paint to the next."""
+LONGEST = 1.0
+"""Seconds that one paint is waited for."""
 REST = 4
 """A paint is followed by this many times its own length of rest: a fifth of one core at most."""
 
@@ -62,7 +65,11 @@ class StreamedMarkdown(Markdown):
 
     def on_mount(self) -> None:
         """Painting may begin once the first, whole text has been drawn."""
-        self.call_after_refresh(self._drawn.set)
+        self.call_later(self._drawn.set)
+
+    def on_unmount(self) -> None:
+        """Nobody waits for what will not be drawn."""
+        self._drawn.set()
 
     def feed(self, piece: str) -> None:
         """More text, raw; painted soon."""
@@ -90,12 +97,14 @@ class StreamedMarkdown(Markdown):
     async def _refreshed(self) -> None:
         painted = asyncio.Event()
         self.call_after_refresh(painted.set)
-        await painted.wait()
+        with suppress(TimeoutError):  # a box that closes takes what was to be called with it
+            async with asyncio.timeout(LONGEST):
+                await painted.wait()
 
     async def finish(self, text: str) -> None:
         """The whole text, raw, as it was saved: draws what is missing, at once."""
         await self._drawn.wait()
         self._pending.clear()
         whole = clean(text)
-        if self.source != whole:
+        if self.source != whole and self.is_running:
             await self.update(whole)

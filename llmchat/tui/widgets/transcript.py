@@ -135,7 +135,10 @@ class Transcript(VerticalScroll, can_focus=False):
 
     @work
     async def _bring_earlier(self) -> None:
-        await self.show_earlier()
+        try:
+            await self.show_earlier()
+        finally:
+            self._loading = False
 
     async def show_earlier(self) -> None:
         """Mount one more page above, and keep the reader's place."""
@@ -155,7 +158,6 @@ class Transcript(VerticalScroll, can_focus=False):
         def keep_place() -> None:
             grown = self.virtual_size.height - height
             self.scroll_to(y=place + grown, animate=False, force=True)
-            self._loading = False
 
         self.call_after_refresh(keep_place)
 
