@@ -328,16 +328,22 @@ async def test_ctrl_o_finds_by_a_few_letters_and_switches_this_conversation(make
         await until(pilot, lambda: pilot.app.chat.status.model == "Big-Model-GGUF:Q4_K_M")
 
 
+async def pulling(pilot) -> PullScreen:
+    """The box of the starter's pull, which Enter opens where no model is."""
+    await ready(pilot)
+    await until(pilot, lambda: pilot.app.chat.welcome.offered)
+    await pilot.press("enter")
+    await until(pilot, lambda: isinstance(pilot.app.screen, PullScreen))
+    box: PullScreen = pilot.app.screen
+    return box
+
+
 async def test_with_no_model_enter_pulls_the_starter_and_the_chat_is_ready(make_app, runtime):
     runtime.models.here.clear()
     runtime.downloads = FakeDownloads(runtime.models)
     async with make_app().run_test(size=(80, 24)) as pilot:
-        await ready(pilot)
+        pull = await pulling(pilot)
         chat = pilot.app.chat
-        await until(pilot, lambda: chat.welcome.offered)
-        await pilot.press("enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, PullScreen))
-        pull = pilot.app.screen
         await until(pilot, lambda: pull.query_one(Activity).fraction == 0.5)
         runtime.downloads.go_on.set()
         await until(pilot, lambda: chat.status.model == "smollm2:135m")
@@ -363,12 +369,8 @@ async def test_a_pull_that_ends_under_another_screen_closes_when_that_is_gone(ma
     runtime.models.here.clear()
     runtime.downloads = FakeDownloads(runtime.models)
     async with make_app().run_test(size=(80, 24)) as pilot:
-        await ready(pilot)
+        pull = await pulling(pilot)
         chat = pilot.app.chat
-        await until(pilot, lambda: chat.welcome.offered)
-        await pilot.press("enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, PullScreen))
-        pull = pilot.app.screen
         await pilot.app.push_screen(HelpScreen())
         runtime.downloads.go_on.set()
         await until(pilot, lambda: pull not in [worker.node for worker in pilot.app.workers])

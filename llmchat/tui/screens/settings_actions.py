@@ -29,10 +29,11 @@ class SettingsActions(ModelActions):
     @told
     async def action_settings(self) -> None:
         """Open the panel, or close it."""
-        await self.changes.whole(self._open_or_close)
-        await self.refresh_model()
+        if await self.changes.whole(self._open_or_close):
+            await self.refresh_model()
 
-    async def _open_or_close(self) -> None:
+    async def _open_or_close(self) -> bool:
+        """Whether settings were saved."""
         panel_class = _panel_class()
         open_panels = self.query(panel_class)
         if open_panels:
@@ -41,9 +42,10 @@ class SettingsActions(ModelActions):
             await open_panels.remove()
             if edited is not None:
                 await self.keep_settings(edited, self.draft.conversation)
-            return
+            return edited is not None
         await self.query_one("#body").mount(panel_class())
         await self.refresh_settings()
+        return False
 
     @work(group="profile", exclusive=True)
     @told
